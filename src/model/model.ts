@@ -1,0 +1,66 @@
+/**
+ * The domain in plain records: what an operator asks for, resolved and validated (`config/` makes
+ * these, `plan/` reads them). Names and defaults are settled here; nothing below looks at YAML.
+ */
+import type { IpAddress } from "../net/address.ts";
+
+/** How a packet leaves the director. More come: gre, fou, gue, dscp. */
+export const forwardings = ["l2", "ipip"] as const;
+export type Forwarding = (typeof forwardings)[number];
+
+export const protocols = ["tcp", "udp"] as const;
+export type Protocol = (typeof protocols)[number];
+
+/** A machine that serves, as a member of one pool. */
+export interface Backend {
+  /** Unique in its pool, and its identity: tables hash it, so a new address keeps the buckets. */
+  readonly name: string;
+  readonly address: IpAddress;
+  /** 1 to 65 535; its share of new flows is its weight over the pool's sum. */
+  readonly weight: number;
+  readonly forwarding: Forwarding;
+}
+
+/** Backends that share a job. */
+export interface Pool {
+  readonly name: string;
+  readonly backends: readonly Backend[];
+}
+
+/** VIPs, a protocol and ports: what clients connect to. */
+export interface Service {
+  readonly name: string;
+  readonly vips: readonly IpAddress[];
+  readonly protocol: Protocol;
+  readonly ports: readonly number[];
+  readonly pool: string;
+}
+
+/** How a program is attached: `auto` tries the driver and falls back to generic, loudly. */
+export const xdpModes = ["auto", "native", "generic"] as const;
+export type XdpMode = (typeof xdpModes)[number];
+
+export interface DirectorConfig {
+  /** Names the pins, the socket and the state folder. */
+  readonly instance: string;
+  readonly interfaces: readonly string[];
+  readonly xdpMode: XdpMode;
+  /** 32 bytes, the same on every director of a fleet; `null` means the documented default key. */
+  readonly hashKey: Uint8Array | null;
+  readonly pools: readonly Pool[];
+  readonly services: readonly Service[];
+}
+
+export interface AgentConfig {
+  readonly instance: string;
+  /** Where packets of the directors arrive. */
+  readonly interfaces: readonly string[];
+  readonly xdpMode: XdpMode;
+  readonly vips: readonly IpAddress[];
+  /** Encapsulated packets are accepted from these only. */
+  readonly directors: readonly IpAddress[];
+}
+
+/** What checks (later) or an operator say of a backend. Only `up` may get new flows. */
+export const backendStates = ["up", "down", "drained"] as const;
+export type BackendState = (typeof backendStates)[number];
