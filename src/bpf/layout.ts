@@ -43,7 +43,13 @@ export const bytes = (size: number): BytesField => ({ kind: "bytes", size });
 export const pad = (size: number): PadField => ({ kind: "pad", size });
 
 type ValueOf<F extends Field> =
-  F extends IntField<8> ? bigint : F extends IntField ? number : F extends BytesField ? Uint8Array : never;
+  F extends IntField<8>
+    ? bigint
+    : F extends IntField
+      ? number
+      : F extends BytesField
+        ? Uint8Array
+        : never;
 
 /** The TypeScript record of a struct: every field but padding. */
 export type RecordOf<T extends Fields> = {
@@ -84,7 +90,9 @@ export function struct<const T extends Fields>(
     size += field.size;
   }
   if (options.size !== undefined && options.size !== size) {
-    throw new TypeError(`Cannot declare struct "${name}": fields make ${size} bytes, declared ${options.size}`);
+    throw new TypeError(
+      `Cannot declare struct "${name}": fields make ${size} bytes, declared ${options.size}`,
+    );
   }
   return {
     name,
@@ -143,7 +151,9 @@ function writeRecord<T extends Fields>(
     }
     const source = value as Uint8Array;
     if (source.length !== field.size) {
-      throw new RangeError(`Cannot write "${String(key)}": ${source.length} bytes given, ${field.size} needed`);
+      throw new RangeError(
+        `Cannot write "${String(key)}": ${source.length} bytes given, ${field.size} needed`,
+      );
     }
     new Uint8Array(into.buffer, into.byteOffset, into.byteLength).set(source, offset);
   }
@@ -182,7 +192,8 @@ const viewOf = (from: Uint8Array): DataView =>
   new DataView(from.buffer, from.byteOffset, from.byteLength);
 
 const sliceOf = (from: DataView, at: number, size: number): Uint8Array => {
-  if (at + size > from.byteLength) throw new RangeError(`Cannot read ${size} bytes at ${at}: ${from.byteLength} bytes in all`);
+  if (at + size > from.byteLength)
+    throw new RangeError(`Cannot read ${size} bytes at ${at}: ${from.byteLength} bytes in all`);
   return new Uint8Array(from.buffer.slice(from.byteOffset + at, from.byteOffset + at + size));
 };
 

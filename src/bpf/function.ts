@@ -1,0 +1,329 @@
+/**
+ * Writes one function: constants, variables, control flow, maps, calls. It only records; the passes
+ * in `compile.ts` turn the record into instructions.
+ *
+ * Control flow is structured. A guard reads as one (`require`), and what happens when it fails is an
+ * `Exit`: a verdict, or a block written once, placed after everything else and shared by all who
+ * leave through it, so that the straight path stays straight.
+ */
+import type { MapSpec } from "./image.ts";
+import { MapType } from "./image.ts";
+import { Helper } from "./helpers.ts";
+import {
+  endsFlow,
+  FRAME_BASE,
+  type FunctionIr,
+  type IrInstruction,
+  type Label,
+  type Operand,
+  type Operation,
+  type Register,
+} from "./ir.ts";
+import { type JumpName, type Size, STACK_SIZE } from "./isa.ts";
+import type { Struct } from "./layout.ts";
+import { authorLocation } from "./source.ts";
+import {
+  type Condition,
+  define,
+  type Emitter,
+  Expression,
+  immediate,
+  type Lazy,
+  type Scalar,
+  Value,
+  Variable,
+} from "./value.ts";
+import { Pointer } from "./view.ts";
+
+/** A block to leave the straight path by. Made by `FunctionBuilder.exit`. */
+export interface Exit {
+  readonly label: Label;
+}
+
+/** Where a guard leads: a constant return value, or an exit. */
+export type Otherwise = number | Exit;
+
+interface PendingExit extends Exit {
+  readonly body: () => void;
+}
+
+export class FunctionBuilder implements Emitter {
+  readonly name: string;
+  readonly #code: IrInstruction[] = [];
+  readonly #verdicts = new Map<number, PendingExit>();
+  readonly #exits = new Map<Label, PendingExit>();
+  readonly #referenced = new Set<Label>();
+  #registers = 0;
+  #labels = 0;
+  #stackBytes = 0;
+  #keySlot: Pointer | null = null;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  fresh(): Register {
+    const register = this.#registers;
+    this.#registers += 1;
+    return register;
+  }
+
+  emit(operation: Operation): void {
+    this.#code.push({ operation, source: authorLocation() });
+  }
+
+  /** The function's parameter `index`, as a 64-bit value. Ask for all of them before anything else. */
+  parameter(index: number): Value {
+    return define(this, 8, (to) => ({ op: "parameter", to, index }));
+  }
+
+  /** A constant in a register, for what takes no immediate. */
+  constant(value: number | bigint, size: Size = 4): Value {
+    const operand = immediate(this, BigInt(value), size === 8 ? 8 : 4);
+    if ("register" in operand) return new Value(this, operand.register, size);
+    return define(this, size, (to) => ({
+      op: "move",
+      to,
+      from: operand,
+      width: size === 8 ? 8 : 4,
+    }));
+  }
+
+  /** A variable holding `initial`. */
+  variable(initial: Scalar, size: Size = 4): Variable {
+    const variable = new Variable(this, this.fresh(), size);
+    variable.set(initial);
+    return variable;
+  }
+
+  /** `bytes` of stack, eight-byte aligned, not initialised: the verifier refuses reading before writing. */
+  stack(bytes: number): Pointer {
+    this.#stackBytes += Math.ceil(bytes / 8) * 8;
+    if (this.#stackBytes > STACK_SIZE) {
+      throw new RangeError(
+        `Cannot take ${bytes} bytes of stack: ${this.#stackBytes} of ${STACK_SIZE} are asked for`,
+      );
+    }
+    return new Pointer(this, FRAME_BASE, -this.#stackBytes);
+  }
+
+  /** Runs `then` when the condition holds, else `otherwise`. */
+  if(condition: Lazy, then: () => void, otherwise?: () => void): void {
+    const elseLabel = this.#label();
+    this.#branch(condition, elseLabel, false);
+    then();
+    if (otherwise === undefined) {
+      this.#place(elseLabel);
+      return;
+    }
+    const endLabel = this.#label();
+    if (this.#flowsOn()) this.emit({ op: "goto", target: endLabel });
+    this.#place(elseLabel);
+    otherwise();
+    this.#place(endLabel);
+  }
+
+  /** Guard: goes on only where the condition holds. */
+  require(condition: Lazy, otherwise: Otherwise): void {
+    this.#branch(condition, this.#exitLabel(otherwise), false);
+  }
+
+  /** Guard the other way round: leaves where the condition holds. */
+  leaveIf(condition: Lazy, exit: Otherwise): void {
+    this.#branch(condition, this.#exitLabel(exit), true);
+  }
+
+  /** Declares an exit. Its body is written once, after the straight path, if anything leads there. */
+  exit(body: () => void): Exit {
+    const exit: PendingExit = { label: this.#label(), body };
+    this.#exits.set(exit.label, exit);
+    return exit;
+  }
+
+  goto(exit: Otherwise): void {
+    this.emit({ op: "goto", target: this.#exitLabel(exit) });
+  }
+
+  return(value: Scalar): void {
+    const from: Operand =
+      value instanceof Expression
+        ? { register: value.read().register }
+        : immediate(this, BigInt(value), 8);
+    this.emit({ op: "exit", from });
+  }
+
+  /** Calls a kernel helper. @throws {TypeError} when the number of arguments is wrong */
+  call(helper: Helper, ...args: (Scalar | Pointer)[]): Value {
+    if (args.length !== helper.argumentCount) {
+      throw new TypeError(
+        `Cannot call ${helper.name} with ${args.length} arguments: it takes ${helper.argumentCount}`,
+      );
+    }
+    const operands = args.map((arg): Operand => {
+      if (arg instanceof Pointer) return { register: arg.address().register };
+      if (arg instanceof Expression) return { register: arg.read().register };
+      return immediate(this, BigInt(arg), 8);
+    });
+    return define(this, 8, (to) => ({
+      op: "call",
+      to,
+      target: { kind: "helper", id: helper.id, name: helper.name },
+      args: operands,
+    }));
+  }
+
+  /** The map itself, as helpers take it. */
+  map(map: MapSpec): Value {
+    return define(this, 8, (to) => ({ op: "wide", to, value: { kind: "mapFd", map } }));
+  }
+
+  /**
+   * The value of a single-entry array map, addressed directly: no helper, no null check.
+   * @throws {TypeError} for any other map
+   */
+  mapValue(map: MapSpec, offset = 0): Pointer {
+    if (map.type !== MapType.BPF_MAP_TYPE_ARRAY || map.maxEntries !== 1) {
+      throw new TypeError(
+        `Cannot address map "${map.name}" directly: only an array of one entry can be`,
+      );
+    }
+    const value = define(this, 8, (to) => ({
+      op: "wide",
+      to,
+      value: { kind: "mapValue", map, offset },
+    }));
+    return new Pointer(this, value.register);
+  }
+
+  /** The entry of a map under a 32-bit key; leaves by `otherwise` when there is none. */
+  lookup(map: MapSpec, key: Scalar, otherwise: Otherwise): Pointer {
+    if (map.keySize !== 4) {
+      throw new TypeError(
+        `Cannot look up a number in map "${map.name}": its keys have ${map.keySize} bytes`,
+      );
+    }
+    this.#keySlot ??= this.stack(8);
+    this.#keySlot.place(4).set(key);
+    return this.lookupAt(map, this.#keySlot, otherwise);
+  }
+
+  /** The entry of a map under the key at `key`; leaves by `otherwise` when there is none. */
+  lookupAt(map: MapSpec, key: Pointer, otherwise: Otherwise): Pointer {
+    const entry = this.call(Helper.mapLookup, this.map(map), key);
+    this.require(entry.ne(0), otherwise);
+    return new Pointer(this, entry.register);
+  }
+
+  /** A struct on the stack, all zero. */
+  zeroed(layout: Struct): Pointer {
+    const at = this.stack(layout.size);
+    for (let offset = 0; offset < layout.size; offset += 8) at.plus(offset).place(8).set(0);
+    return at;
+  }
+
+  /** Closes the function. @throws {Error} when its end can be reached without a return */
+  finish(): FunctionIr {
+    if (this.#flowsOn())
+      throw new Error(`Cannot build "${this.name}": its end is reached without a return`);
+    for (;;) {
+      const next = [...this.#exits.values()].find((exit) => this.#referenced.has(exit.label));
+      if (next === undefined) break;
+      this.#exits.delete(next.label);
+      this.#place(next.label);
+      next.body();
+      if (this.#flowsOn())
+        throw new Error(`Cannot build "${this.name}": an exit ends without a return`);
+    }
+    return {
+      name: this.name,
+      code: this.#code,
+      registerCount: this.#registers,
+      stackBytes: this.#stackBytes,
+    };
+  }
+
+  #label(): Label {
+    const label = this.#labels;
+    this.#labels += 1;
+    return label;
+  }
+
+  #place(label: Label): void {
+    this.emit({ op: "label", label });
+  }
+
+  #flowsOn(): boolean {
+    const last = this.#code.at(-1);
+    return last === undefined || !endsFlow(last.operation);
+  }
+
+  #exitLabel(otherwise: Otherwise): Label {
+    let exit = otherwise;
+    if (typeof exit === "number") {
+      const verdict = exit;
+      let pending = this.#verdicts.get(verdict);
+      if (pending === undefined) {
+        pending = this.exit(() => this.return(verdict)) as PendingExit;
+        this.#verdicts.set(verdict, pending);
+      }
+      exit = pending;
+    }
+    this.#referenced.add(exit.label);
+    return exit.label;
+  }
+
+  /** Jumps to `target` when the condition's truth is `wanted`, else goes on. */
+  #branch(lazy: Lazy, target: Label, wanted: boolean): void {
+    const condition = typeof lazy === "function" ? lazy() : lazy;
+    switch (condition.kind) {
+      case "not":
+        this.#branch(condition.part, target, !wanted);
+        break;
+      case "all":
+      case "any": {
+        // "any" wanted and "all" unwanted are decided by a single part; the others by all of them.
+        if ((condition.kind === "any") === wanted) {
+          for (const part of condition.parts) this.#branch(part, target, wanted);
+          break;
+        }
+        const on = this.#label();
+        condition.parts.forEach((part, index) => {
+          const last = index === condition.parts.length - 1;
+          this.#branch(part, last ? target : on, last ? wanted : !wanted);
+        });
+        this.#place(on);
+        break;
+      }
+      case "test":
+        this.#test(condition, target, wanted);
+        break;
+    }
+  }
+
+  #test(condition: Extract<Condition, { kind: "test" }>, target: Label, wanted: boolean): void {
+    const { left, right, width } = condition;
+    const test = wanted ? condition.test : INVERSE[condition.test];
+    if (test !== undefined) {
+      this.emit({ op: "jump", test, left, right, width, target });
+      return;
+    }
+    // There is no "jump if no bit is set": jump over a goto.
+    const over = this.#label();
+    this.emit({ op: "jump", test: condition.test, left, right, width, target: over });
+    this.emit({ op: "goto", target });
+    this.#place(over);
+  }
+}
+
+const INVERSE: Partial<Record<JumpName, JumpName>> = {
+  eq: "ne",
+  ne: "eq",
+  gt: "le",
+  le: "gt",
+  ge: "lt",
+  lt: "ge",
+  sgt: "sle",
+  sle: "sgt",
+  sge: "slt",
+  slt: "sge",
+};

@@ -1,0 +1,208 @@
+/**
+ * What the builder records and the passes rewrite: instructions over virtual registers, in order,
+ * with labels. A virtual register may be written more than once (variables), so liveness is data
+ * flow, not a look at first and last mention.
+ */
+import type { MapSpec } from "./image.ts";
+import type { AluName, JumpName, Size } from "./isa.ts";
+import type { SourceLocation } from "./source.ts";
+
+/** A virtual register: unbounded, unlike r0 to r9. */
+export type Register = number;
+export type Label = number;
+export type Width = 4 | 8;
+
+/** The base of a stack access: the frame pointer with a negative offset. */
+export const FRAME_BASE = "frame";
+export type Base = Register | typeof FRAME_BASE;
+
+/** Either a register or a signed 32-bit immediate. */
+export type Operand = { readonly register: Register } | { readonly imm: number };
+
+export type WideValue =
+  | { readonly kind: "imm"; readonly value: bigint }
+  | { readonly kind: "mapFd"; readonly map: MapSpec }
+  | { readonly kind: "mapValue"; readonly map: MapSpec; readonly offset: number };
+
+export type CallTarget =
+  | { readonly kind: "helper"; readonly id: number; readonly name: string }
+  | { readonly kind: "kfunc"; readonly btfId: number; readonly name: string };
+
+/** One operation. `to` is what it defines. */
+export type Operation =
+  /** Parameters of the function: all at once, first thing in it. */
+  | { readonly op: "parameter"; readonly to: Register; readonly index: number }
+  | { readonly op: "move"; readonly to: Register; readonly from: Operand; readonly width: Width }
+  | { readonly op: "wide"; readonly to: Register; readonly value: WideValue }
+  | { readonly op: "frame"; readonly to: Register; readonly offset: number }
+  | {
+      readonly op: "alu";
+      readonly to: Register;
+      readonly alu: AluName;
+      readonly left: Register;
+      readonly right: Operand;
+      readonly width: Width;
+    }
+  | { readonly op: "negate"; readonly to: Register; readonly from: Register; readonly width: Width }
+  /** To or from network order: swaps on a little-endian target, and truncates to `bits`. */
+  | {
+      readonly op: "swap";
+      readonly to: Register;
+      readonly from: Register;
+      readonly bits: 16 | 32 | 64;
+    }
+  | {
+      readonly op: "load";
+      readonly to: Register;
+      readonly base: Base;
+      readonly offset: number;
+      readonly size: Size;
+    }
+  | {
+      readonly op: "store";
+      readonly base: Base;
+      readonly offset: number;
+      readonly from: Operand;
+      readonly size: Size;
+    }
+  | {
+      readonly op: "atomicAdd";
+      readonly base: Base;
+      readonly offset: number;
+      readonly from: Register;
+      readonly size: 4 | 8;
+    }
+  | {
+      readonly op: "call";
+      readonly to: Register;
+      readonly target: CallTarget;
+      readonly args: readonly Operand[];
+    }
+  | { readonly op: "label"; readonly label: Label }
+  | { readonly op: "goto"; readonly target: Label }
+  | {
+      readonly op: "jump";
+      readonly test: JumpName;
+      readonly left: Register;
+      readonly right: Operand;
+      readonly width: Width;
+      readonly target: Label;
+    }
+  | { readonly op: "exit"; readonly from: Operand };
+
+export interface IrInstruction {
+  readonly operation: Operation;
+  readonly source: SourceLocation | null;
+}
+
+/** A function as recorded: what the passes take and give. */
+export interface FunctionIr {
+  readonly name: string;
+  readonly code: readonly IrInstruction[];
+  readonly registerCount: number;
+  /** Bytes of stack taken by `allocate`d variables; spills come below them. */
+  readonly stackBytes: number;
+}
+
+/** The register an operation defines, if any. */
+export function definedBy(operation: Operation): Register | null {
+  return "to" in operation ? operation.to : null;
+}
+
+/** The registers an operation reads. */
+export function usedBy(operation: Operation): Register[] {
+  switch (operation.op) {
+    case "move":
+    case "store":
+    case "exit": {
+      const used = registersOf(operation.from);
+      return operation.op === "store" ? [...baseOf(operation.base), ...used] : used;
+    }
+    case "alu":
+    case "jump":
+      return [operation.left, ...registersOf(operation.right)];
+    case "negate":
+    case "swap":
+      return [operation.from];
+    case "load":
+      return baseOf(operation.base);
+    case "atomicAdd":
+      return [...baseOf(operation.base), operation.from];
+    case "call":
+      return operation.args.flatMap(registersOf);
+    case "parameter":
+    case "wide":
+    case "frame":
+    case "label":
+    case "goto":
+      return [];
+  }
+}
+
+/** The same operation with every register it reads and the one it defines replaced. */
+export function renamed(
+  operation: Operation,
+  use: (register: Register) => Register,
+  define: (register: Register) => Register,
+): Operation {
+  const operand = (from: Operand): Operand =>
+    "register" in from ? { register: use(from.register) } : from;
+  const base = (from: Base): Base => (from === FRAME_BASE ? from : use(from));
+  switch (operation.op) {
+    case "move":
+      return { ...operation, from: operand(operation.from), to: define(operation.to) };
+    case "store":
+      return { ...operation, base: base(operation.base), from: operand(operation.from) };
+    case "exit":
+      return { ...operation, from: operand(operation.from) };
+    case "alu":
+      return {
+        ...operation,
+        left: use(operation.left),
+        right: operand(operation.right),
+        to: define(operation.to),
+      };
+    case "jump":
+      return { ...operation, left: use(operation.left), right: operand(operation.right) };
+    case "negate":
+    case "swap":
+      return { ...operation, from: use(operation.from), to: define(operation.to) };
+    case "load":
+      return { ...operation, base: base(operation.base), to: define(operation.to) };
+    case "atomicAdd":
+      return { ...operation, base: base(operation.base), from: use(operation.from) };
+    case "call":
+      return { ...operation, args: operation.args.map(operand), to: define(operation.to) };
+    case "parameter":
+    case "wide":
+    case "frame":
+      return { ...operation, to: define(operation.to) };
+    case "label":
+    case "goto":
+      return operation;
+  }
+}
+
+/** Whether leaving it out changes nothing but the register it defines. */
+export function isPure(operation: Operation): boolean {
+  switch (operation.op) {
+    case "move":
+    case "wide":
+    case "frame":
+    case "alu":
+    case "negate":
+    case "swap":
+    case "load":
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Whether control never reaches the next instruction. */
+export const endsFlow = (operation: Operation): boolean =>
+  operation.op === "exit" || operation.op === "goto";
+
+const registersOf = (operand: Operand): Register[] =>
+  "register" in operand ? [operand.register] : [];
+const baseOf = (base: Base): Register[] => (base === FRAME_BASE ? [] : [base]);

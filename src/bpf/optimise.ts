@@ -1,0 +1,105 @@
+/**
+ * Leaves out what does nothing: code no path reaches, values nobody reads, jumps to the next
+ * instruction. Constants are folded earlier, when operators are applied (`value.ts`).
+ */
+import { definedBy, type IrInstruction, isPure, type Label } from "./ir.ts";
+import { blocksOf, livenessOf, stepBack } from "./liveness.ts";
+
+export function optimise(code: readonly IrInstruction[]): readonly IrInstruction[] {
+  let current = code;
+  for (;;) {
+    const next = withoutDeadValues(withoutIdleJumps(withoutUnreachable(threaded(current))));
+    if (next.length === current.length) return next;
+    current = next;
+  }
+}
+
+/** Jumps that lead to a goto lead where it goes. */
+function threaded(code: readonly IrInstruction[]): readonly IrInstruction[] {
+  const destination = new Map<Label, Label>();
+  let labels: Label[] = [];
+  for (const { operation } of code) {
+    if (operation.op === "label") {
+      labels.push(operation.label);
+      continue;
+    }
+    if (operation.op === "goto") {
+      for (const label of labels) {
+        if (label !== operation.target) destination.set(label, operation.target);
+      }
+    }
+    labels = [];
+  }
+  const follow = (label: Label): Label => {
+    const seen = new Set<Label>();
+    let at = label;
+    for (let next = destination.get(at); next !== undefined && !seen.has(next); ) {
+      seen.add(next);
+      at = next;
+      next = destination.get(at);
+    }
+    return at;
+  };
+  return code.map((instruction) => {
+    const { operation, source } = instruction;
+    if (operation.op !== "jump" && operation.op !== "goto") return instruction;
+    const target = follow(operation.target);
+    return target === operation.target
+      ? instruction
+      : { operation: { ...operation, target }, source };
+  });
+}
+
+function withoutUnreachable(code: readonly IrInstruction[]): readonly IrInstruction[] {
+  const blocks = blocksOf(code);
+  const reached = new Set<number>([0]);
+  const pending = [0];
+  for (let at = pending.pop(); at !== undefined; at = pending.pop()) {
+    for (const successor of blocks[at]?.successors ?? []) {
+      if (reached.has(successor)) continue;
+      reached.add(successor);
+      pending.push(successor);
+    }
+  }
+  return blocks.flatMap((block, index) =>
+    reached.has(index) ? code.slice(block.start, block.end) : [],
+  );
+}
+
+/** Drops jumps to where control goes anyway, and labels nobody jumps to. */
+function withoutIdleJumps(code: readonly IrInstruction[]): readonly IrInstruction[] {
+  const idle = (instruction: IrInstruction, index: number): boolean => {
+    const { operation } = instruction;
+    if (operation.op !== "jump" && operation.op !== "goto") return false;
+    for (let next = index + 1; ; next += 1) {
+      const following = code[next]?.operation;
+      if (following?.op !== "label") return false;
+      if (following.label === operation.target) return true;
+    }
+  };
+  const kept = code.filter((instruction, index) => !idle(instruction, index));
+  const targets = new Set(
+    kept.flatMap(({ operation }) =>
+      operation.op === "jump" || operation.op === "goto" ? [operation.target] : [],
+    ),
+  );
+  return kept.filter(({ operation }) => operation.op !== "label" || targets.has(operation.label));
+}
+
+function withoutDeadValues(code: readonly IrInstruction[]): readonly IrInstruction[] {
+  const { blocks, liveOut } = livenessOf(code);
+  const dead = new Set<number>();
+  blocks.forEach((block, index) => {
+    const live = new Set(liveOut[index]);
+    for (let at = block.end - 1; at >= block.start; at -= 1) {
+      const instruction = code[at] as IrInstruction;
+      const defined = definedBy(instruction.operation);
+      if (defined !== null && !live.has(defined) && isPure(instruction.operation)) {
+        dead.add(at);
+        continue;
+      }
+      stepBack(live, instruction);
+    }
+  });
+  return code.filter((_, index) => !dead.has(index));
+}

@@ -1,0 +1,152 @@
+/**
+ * Memory as a program sees it: pointers, and structs at a pointer whose fields read and write as
+ * their layout says. Constant offsets cost nothing; they go into the instruction.
+ */
+import type { BytesField, ByteOrder, Field, Fields, PadField, Struct } from "./layout.ts";
+import { FRAME_BASE, type Base } from "./ir.ts";
+import type { Size } from "./isa.ts";
+import { define, type Emitter, Expression, operandOf, type Scalar, Value } from "./value.ts";
+
+/** An address: a base register (or the frame) and a constant offset. */
+export class Pointer {
+  readonly emitter: Emitter;
+  readonly base: Base;
+  readonly offset: number;
+
+  constructor(emitter: Emitter, base: Base, offset = 0) {
+    this.emitter = emitter;
+    this.base = base;
+    this.offset = offset;
+  }
+
+  /** `distance` bytes further; a constant one costs no instruction. */
+  plus(distance: Scalar): Pointer {
+    if (!(distance instanceof Expression)) {
+      return new Pointer(this.emitter, this.base, this.offset + Number(distance));
+    }
+    if (this.base === FRAME_BASE) {
+      throw new TypeError(
+        "Cannot add a run-time distance to a stack address: the verifier refuses it",
+      );
+    }
+    const sum = new Value(this.emitter, this.base, 8).add(distance.read().u64());
+    return new Pointer(this.emitter, sum.register, this.offset);
+  }
+
+  /** The address itself as a value, for comparisons and calls. */
+  address(): Value {
+    const { base, offset } = this;
+    if (base === FRAME_BASE) return define(this.emitter, 8, (to) => ({ op: "frame", to, offset }));
+    return new Value(this.emitter, base, 8).add(offset);
+  }
+
+  /** The struct here. */
+  as<T extends Fields>(layout: Struct<T>): View<T> {
+    const view: Record<string, Place | BytesPlace> = {};
+    for (const [key, field] of Object.entries<Field>(layout.fields)) {
+      if (field.kind === "pad") continue;
+      const at = this.plus(layout.offsets[key] as number);
+      view[key] =
+        field.kind === "bytes"
+          ? new BytesPlace(at, field.size)
+          : new Place(at, field.size, field.order);
+    }
+    return view as View<T>;
+  }
+
+  /** `size` bytes here as a number. */
+  place(size: Size, order: ByteOrder = "host"): Place {
+    return new Place(this, size, order);
+  }
+}
+
+/** Fields of a struct in memory. Every mention reads memory: bind to a constant with `read()` to load once. */
+export type View<T extends Fields> = {
+  readonly [K in keyof T as T[K] extends PadField ? never : K]: T[K] extends BytesField
+    ? BytesPlace
+    : Place;
+};
+
+/** A number in memory. */
+export class Place extends Expression {
+  readonly pointer: Pointer;
+  readonly size: Size;
+  readonly order: ByteOrder;
+
+  constructor(pointer: Pointer, size: Size, order: ByteOrder) {
+    super();
+    this.pointer = pointer;
+    this.size = size;
+    this.order = order;
+  }
+
+  read(): Value {
+    const { base, offset, emitter } = this.pointer;
+    const { size } = this;
+    return define(emitter, size, (to) => ({ op: "load", to, base, offset, size }), this.order);
+  }
+
+  set(value: Scalar): void {
+    const { base, offset, emitter } = this.pointer;
+    const beside = new Value(emitter, -1, this.size, this.order);
+    const from = operandOf(beside, value, this.size === 8 ? 8 : 4);
+    emitter.emit({ op: "store", base, offset, from, size: this.size });
+  }
+
+  /** Adds without a lock: for memory only this CPU writes. */
+  increase(by: Scalar): void {
+    this.set(this.read().add(by));
+  }
+
+  /** Adds as one locked operation. */
+  atomicAdd(by: Value): void {
+    const { base, offset, emitter } = this.pointer;
+    if (this.size !== 4 && this.size !== 8) {
+      throw new TypeError(`Cannot add atomically to ${this.size} bytes: 4 or 8 are possible`);
+    }
+    emitter.emit({ op: "atomicAdd", base, offset, from: by.register, size: this.size });
+  }
+}
+
+/** Bytes in memory: addresses, MACs. */
+export class BytesPlace {
+  readonly pointer: Pointer;
+  readonly size: number;
+
+  constructor(pointer: Pointer, size: number) {
+    this.pointer = pointer;
+    this.size = size;
+  }
+
+  /** `size` of the bytes, from `offset` on, as a number. */
+  word(offset: number, size: Size, order: ByteOrder = "host"): Place {
+    if (offset < 0 || offset + size > this.size) {
+      throw new RangeError(`Cannot read ${size} bytes at ${offset}: the field has ${this.size}`);
+    }
+    return this.pointer.plus(offset).place(size, order);
+  }
+
+  /** Copies as many bytes as this has, in the widest steps. */
+  set(from: BytesPlace | Uint8Array): void {
+    const length = from instanceof BytesPlace ? from.size : from.length;
+    if (length !== this.size) {
+      throw new RangeError(`Cannot copy ${length} bytes into a field of ${this.size}`);
+    }
+    for (let at = 0; at < this.size; ) {
+      const step = stepFor(this.size - at, from instanceof BytesPlace ? 8 : 4);
+      this.word(at, step).set(
+        from instanceof BytesPlace ? from.word(at, step) : constantAt(from, at, step),
+      );
+      at += step;
+    }
+  }
+}
+
+const stepFor = (left: number, widest: Size): Size =>
+  ([8, 4, 2, 1] as const).find((step) => step <= left && step <= widest) ?? 1;
+
+function constantAt(from: Uint8Array, at: number, size: Size): number {
+  let value = 0;
+  for (let index = size - 1; index >= 0; index -= 1) value = value * 256 + (from[at + index] ?? 0);
+  return value;
+}
