@@ -19,6 +19,7 @@ const calls = {
     "int mount(const char *source, const char *target, const char *type, unsigned long flags, void *data)",
   ),
   setns: libc.func("int setns(int fd, int type)"),
+  unshare: libc.func("int unshare(int flags)"),
   ioctl: libc.func("int ioctl(int fd, unsigned long request, void *argument)"),
   socket: libc.func("int socket(int domain, int type, int protocol)"),
   bind: libc.func("int bind(int fd, void *address, uint32_t size)"),
@@ -28,6 +29,7 @@ const calls = {
     "long recvfrom(int fd, void *data, size_t size, int flags, void *address, void *addressSize)",
   ),
   setsockopt: libc.func("int setsockopt(int fd, int level, int name, void *value, uint32_t size)"),
+  getsockopt: libc.func("int getsockopt(int fd, int level, int name, void *value, void *size)"),
 };
 
 /** A system call that failed. `code` is the errno's name (`EPERM`), `errno` its number. */
