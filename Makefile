@@ -1,0 +1,14 @@
+# Two commands. Each brings what it needs first (scripts/setup.sh), which costs nothing when it is there.
+.PHONY: demo test setup
+
+# npm scripts run by the Node of the lock file; so do these.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH):/usr/sbin:/sbin
+
+demo: setup
+	@node src/cli/main.ts lab
+
+test: setup
+	@node scripts/test.ts
+
+setup:
+	@scripts/setup.sh
