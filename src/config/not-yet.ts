@@ -1,0 +1,46 @@
+/**
+ * What the design has and this version has not: refused in so many words, since a key that is
+ * accepted and ignored is the worst answer, and "unknown key" the second worst. An entry goes when
+ * the schema gets the key.
+ */
+
+/** By the place in the schema, list items without index: what each later key is about. */
+const keys: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  "": {
+    agents: "agents that dial the directors",
+    fellows: "fellow directors",
+    announce: "announcing VIPs",
+    bgp: "BGP",
+  },
+  "pools[]": { checks: "health checks", scheduler: "choice of scheduler" },
+  "services[]": {
+    need: "announcing by healthy backends",
+    key: "choice of hash key",
+    hash: "choice of hash key",
+    hashKey: "choice of hash key",
+  },
+  agent: { keyFile: "agents that dial the directors" },
+};
+
+const forwardings = new Set(["gre", "fou", "gue", "dscp", "nat"]);
+
+/** What the key is about, if a later version has it at this place. */
+export function laterKey(place: string, key: string): string | undefined {
+  const here = Object.hasOwn(keys, place) ? keys[place] : undefined;
+  return here !== undefined && Object.hasOwn(here, key) ? here[key] : undefined;
+}
+
+/** What the value asks for that a later version has at this place, and what to do instead. */
+export function laterValue(place: string, value: unknown): string | undefined {
+  if (typeof value !== "string") return undefined;
+  if (place.endsWith(".forwarding") && forwardings.has(value)) {
+    return `forwarding by ${value}; use l2 or ipip`;
+  }
+  if (place.endsWith(".ports[]") && /^\d+\s*[-:]\s*\d+$/.test(value)) {
+    return "port ranges; list the ports one by one";
+  }
+  if (/\.(vips|directors)\[\]$/.test(place) && /^[\da-f.:]+\/\d+$/i.test(value)) {
+    return "prefixes; list the addresses one by one";
+  }
+  return undefined;
+}
