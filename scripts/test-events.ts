@@ -34,10 +34,7 @@ const kinds: Readonly<Record<string, TestEvent["kind"]>> = {
   "test:fail": "fail",
 };
 
-new Socket({ fd: LIFE })
-  .on("close", () => process.kill(-process.pid, "SIGTERM"))
-  .resume()
-  .unref();
+new Socket({ fd: LIFE }).on("close", endGroup).resume().unref();
 
 /** Node asks for a default export here. */
 export default async function* report(
@@ -45,10 +42,22 @@ export default async function* report(
 ): AsyncGenerator<string> {
   for await (const event of source) {
     const kind = kinds[event.type];
-    if (kind !== undefined)
-      writeSync(EVENTS, `${JSON.stringify(eventOf(kind, event.data as Data))}\n`);
+    if (kind !== undefined) write(eventOf(kind, event.data as Data));
   }
   yield "";
+}
+
+function write(event: TestEvent): void {
+  try {
+    writeSync(EVENTS, `${JSON.stringify(event)}\n`);
+  } catch {
+    // EPIPE: nobody reads any more, seen here before the other pipe told us.
+    endGroup();
+  }
+}
+
+function endGroup(): void {
+  process.kill(-process.pid, "SIGTERM");
 }
 
 interface Data {

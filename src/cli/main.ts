@@ -1,0 +1,43 @@
+#!/usr/bin/env node
+/**
+ * The `carom` command. Assembles only: each command is a file beside this one that exports
+ * `xCommand(): Command`, loads what it needs when it runs, and sets `process.exitCode`.
+ *
+ * Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+ */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { checkCommand } from "./check.ts";
+
+const commands: readonly (() => Command)[] = [checkCommand];
+
+async function main(args: readonly string[]): Promise<number> {
+  const program = new Command("carom")
+    .description("Direct-server-return load balancer for Linux")
+    .version(version(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand("help [command]", "print the help of a command")
+    .configureOutput({ getOutHelpWidth: () => HELP_COLUMNS, getErrHelpWidth: () => HELP_COLUMNS })
+    .showHelpAfterError("Run carom --help for what there is")
+    .exitOverride();
+  for (const command of commands) program.addCommand(command().copyInheritedSettings(program));
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return Number(process.exitCode ?? 0);
+  } catch (error) {
+    // Commander has printed its own; it counts wrong usage as 1.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    console.error(`carom: ${error instanceof Error ? error.message : String(error)}`);
+    return 1;
+  }
+}
+
+const HELP_COLUMNS = 79;
+
+/** From package.json, which lies two folders up from src/cli and dist/cli alike. */
+function version(): string {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { readonly version: string }).version;
+}
+
+process.exitCode = await main(process.argv.slice(2));
