@@ -49,11 +49,15 @@ const COMMUTATIVE = new Set(["add", "mul", "or", "and", "xor"]);
 
 /** @throws {RangeError} when the stack does not hold what must be spilled */
 export function allocate(ir: FunctionIr, options: AllocateOptions = {}): Allocation {
+  const { registersMax = 10 } = options;
+  if (registersMax < 6 || registersMax > 10) {
+    throw new RangeError(`Cannot use ${registersMax} registers: 6 to 10 are possible`);
+  }
   const temporaries = new Set<Register>();
   let { code, registerCount, stackBytes } = ir;
   let spilled = 0;
   for (;;) {
-    const attempt = scan(code, registerCount, temporaries, options.registersMax ?? 10);
+    const attempt = scan(code, registerCount, temporaries, registersMax);
     if (attempt.spill === null) {
       return { code, physical: attempt.physical, stackBytes, spilled };
     }

@@ -1,5 +1,5 @@
 /** Writes BTF: the types of map values and functions, and the names behind line info (Documentation/bpf/btf.rst). */
-import type { Field, Struct } from "./layout.ts";
+import type { Field, Layout } from "./layout.ts";
 
 const Kind = { INT: 1, PTR: 2, ARRAY: 3, STRUCT: 4, FUNC: 12, FUNC_PROTO: 13 } as const;
 const MAGIC = 0xeb9f;
@@ -43,7 +43,7 @@ export class BtfBuilder {
   }
 
   /** A struct and the types of its fields. */
-  struct(layout: Struct): number {
+  struct(layout: Layout): number {
     const members = Object.entries(layout.fields).flatMap(([key, field]) => [
       this.string(field.kind === "pad" ? "" : key),
       this.#field(field),

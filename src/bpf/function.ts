@@ -20,7 +20,7 @@ import {
   type Register,
 } from "./ir.ts";
 import { type JumpName, type Size, STACK_SIZE } from "./isa.ts";
-import type { Struct } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 import { authorLocation } from "./source.ts";
 import {
   type Condition,
@@ -29,6 +29,8 @@ import {
   Expression,
   immediate,
   type Lazy,
+  requireFits,
+  requireOwn,
   type Scalar,
   Value,
   Variable,
@@ -74,11 +76,15 @@ export class FunctionBuilder implements Emitter {
 
   /** The function's parameter `index`, as a 64-bit value. Ask for all of them before anything else. */
   parameter(index: number): Value {
+    if (!PARAMETERS.includes(index)) {
+      throw new RangeError(`Cannot take parameter ${index}: a function has 5, counted from 0`);
+    }
     return define(this, 8, (to) => ({ op: "parameter", to, index }));
   }
 
   /** A constant in a register, for what takes no immediate. */
   constant(value: number | bigint, size: Size = 4): Value {
+    requireFits(BigInt(value), size);
     const operand = immediate(this, BigInt(value), size === 8 ? 8 : 4);
     if ("register" in operand) return new Value(this, operand.register, size);
     return define(this, size, (to) => ({
@@ -98,6 +104,9 @@ export class FunctionBuilder implements Emitter {
 
   /** `bytes` of stack, eight-byte aligned, not initialised: the verifier refuses reading before writing. */
   stack(bytes: number): Pointer {
+    if (!Number.isInteger(bytes) || bytes <= 0) {
+      throw new RangeError(`Cannot take ${bytes} bytes of stack: a whole number above 0 is needed`);
+    }
     this.#stackBytes += Math.ceil(bytes / 8) * 8;
     if (this.#stackBytes > STACK_SIZE) {
       throw new RangeError(
@@ -117,10 +126,12 @@ export class FunctionBuilder implements Emitter {
       return;
     }
     const endLabel = this.#label();
-    if (this.#flowsOn()) this.emit({ op: "goto", target: endLabel });
+    const thenFlowsOn = this.#flowsOn();
+    if (thenFlowsOn) this.emit({ op: "goto", target: endLabel });
     this.#place(elseLabel);
     otherwise();
-    this.#place(endLabel);
+    // Where both sides leave, nothing comes here: no return is missing.
+    if (thenFlowsOn) this.#place(endLabel);
   }
 
   /** Guard: goes on only where the condition holds. */
@@ -144,12 +155,17 @@ export class FunctionBuilder implements Emitter {
     this.emit({ op: "goto", target: this.#exitLabel(exit) });
   }
 
+  /** Ends the function. @throws {TypeError} for a value in network order */
   return(value: Scalar): void {
-    const from: Operand =
-      value instanceof Expression
-        ? { register: value.read().register }
-        : immediate(this, BigInt(value), 8);
-    this.emit({ op: "exit", from });
+    if (!(value instanceof Expression)) {
+      this.emit({ op: "exit", from: immediate(this, BigInt(value), 8) });
+      return;
+    }
+    const from = value.read();
+    if (from.order === "network") {
+      throw new TypeError("Cannot return a value in network order: convert it with toHost() first");
+    }
+    this.emit({ op: "exit", from: this.#own(from) });
   }
 
   /** Calls a kernel helper. @throws {TypeError} when the number of arguments is wrong */
@@ -160,8 +176,8 @@ export class FunctionBuilder implements Emitter {
       );
     }
     const operands = args.map((arg): Operand => {
-      if (arg instanceof Pointer) return { register: arg.address().register };
-      if (arg instanceof Expression) return { register: arg.read().register };
+      if (arg instanceof Pointer) return this.#own(arg.address());
+      if (arg instanceof Expression) return this.#own(arg.read());
       return immediate(this, BigInt(arg), 8);
     });
     return define(this, 8, (to) => ({
@@ -180,11 +196,17 @@ export class FunctionBuilder implements Emitter {
   /**
    * The value of a single-entry array map, addressed directly: no helper, no null check.
    * @throws {TypeError} for any other map
+   * @throws {RangeError} for an offset outside the value
    */
   mapValue(map: MapSpec, offset = 0): Pointer {
     if (map.type !== MapType.BPF_MAP_TYPE_ARRAY || map.maxEntries !== 1) {
       throw new TypeError(
         `Cannot address map "${map.name}" directly: only an array of one entry can be`,
+      );
+    }
+    if (!Number.isInteger(offset) || offset < 0 || offset >= map.valueSize) {
+      throw new RangeError(
+        `Cannot address byte ${offset} of map "${map.name}": its value has ${map.valueSize} bytes`,
       );
     }
     const value = define(this, 8, (to) => ({
@@ -215,7 +237,7 @@ export class FunctionBuilder implements Emitter {
   }
 
   /** A struct on the stack, all zero. */
-  zeroed(layout: Struct): Pointer {
+  zeroed(layout: Layout): Pointer {
     const at = this.stack(layout.size);
     for (let offset = 0; offset < layout.size; offset += 8) at.plus(offset).place(8).set(0);
     return at;
@@ -225,10 +247,13 @@ export class FunctionBuilder implements Emitter {
   finish(): FunctionIr {
     if (this.#flowsOn())
       throw new Error(`Cannot build "${this.name}": its end is reached without a return`);
+    const placed = new Set<Label>();
     for (;;) {
-      const next = [...this.#exits.values()].find((exit) => this.#referenced.has(exit.label));
+      const next = [...this.#exits.values()].find(
+        ({ label }) => this.#referenced.has(label) && !placed.has(label),
+      );
       if (next === undefined) break;
-      this.#exits.delete(next.label);
+      placed.add(next.label);
       this.#place(next.label);
       next.body();
       if (this.#flowsOn())
@@ -268,8 +293,16 @@ export class FunctionBuilder implements Emitter {
       }
       exit = pending;
     }
+    if (this.#exits.get(exit.label) !== exit) {
+      throw new TypeError("Cannot leave by an exit of another function: declare one here");
+    }
     this.#referenced.add(exit.label);
     return exit.label;
+  }
+
+  #own(value: Value): Operand {
+    requireOwn(this, value.emitter);
+    return { register: value.register };
   }
 
   /** Jumps to `target` when the condition's truth is `wanted`, else goes on. */
@@ -284,6 +317,11 @@ export class FunctionBuilder implements Emitter {
         // "any" wanted and "all" unwanted are decided by a single part; the others by all of them.
         if ((condition.kind === "any") === wanted) {
           for (const part of condition.parts) this.#branch(part, target, wanted);
+          break;
+        }
+        // Nothing to decide: all of nothing holds, any of nothing does not.
+        if (condition.parts.length === 0) {
+          this.emit({ op: "goto", target });
           break;
         }
         const on = this.#label();
@@ -302,6 +340,7 @@ export class FunctionBuilder implements Emitter {
 
   #test(condition: Extract<Condition, { kind: "test" }>, target: Label, wanted: boolean): void {
     const { left, right, width } = condition;
+    requireOwn(this, condition.emitter);
     const test = wanted ? condition.test : INVERSE[condition.test];
     if (test !== undefined) {
       this.emit({ op: "jump", test, left, right, width, target });
@@ -314,6 +353,9 @@ export class FunctionBuilder implements Emitter {
     this.#place(over);
   }
 }
+
+/** They arrive in r1 to r5. */
+const PARAMETERS: readonly number[] = [0, 1, 2, 3, 4];
 
 const INVERSE: Partial<Record<JumpName, JumpName>> = {
   eq: "ne",

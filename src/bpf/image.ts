@@ -2,7 +2,7 @@
  * What the builder hands to a loader: plain data that depends on no running kernel. `kernel/` turns
  * a `MapSpec` into a map and a `ProgramImage` into a program; nothing else reads these.
  */
-import type { Struct } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 
 /** Map types, spelled as in include/uapi/linux/bpf.h. */
 export const MapType = {
@@ -36,7 +36,7 @@ export interface MapSpec {
   readonly maxEntries: number;
   readonly flags: number;
   /** Gives the map BTF, so that `bpftool map dump` prints field names. */
-  readonly value: Struct | null;
+  readonly value: Layout | null;
 }
 
 export const ProgramType = {

@@ -56,11 +56,17 @@ export type RecordOf<T extends Fields> = {
   readonly [K in keyof T as T[K] extends PadField ? never : K]: ValueOf<T[K]>;
 };
 
-export interface Struct<T extends Fields = Fields> {
+/** A struct whatever its fields: what maps, BTF and descriptions need of one. */
+export interface Layout {
   readonly name: string;
   readonly size: number;
+  readonly fields: Fields;
+  readonly offsets: Readonly<Record<string, number>>;
+}
+
+export interface Struct<T extends Fields> extends Layout {
   readonly fields: T;
-  readonly offsets: { readonly [K in keyof T]: number };
+  readonly offsets: { readonly [K in keyof T & string]: number };
   /** Decodes the record at `at`. @throws {RangeError} when `from` ends before it */
   read(from: Uint8Array, at?: number): RecordOf<T>;
   /** Encodes `record` at `at`; fields not given are left as they are. @throws {RangeError} when it does not fit */
@@ -110,7 +116,7 @@ export function struct<const T extends Fields>(
 }
 
 /** The offset table as text, for tests and docs: one line a field, `offset size name`. */
-export function describe(layout: Struct): string {
+export function describe(layout: Layout): string {
   const rows = Object.entries(layout.fields).map(([key, field]) => {
     const order = field.kind === "int" && field.order === "network" ? " be" : "";
     return `${String(layout.offsets[key]).padStart(4)} ${String(field.size).padStart(3)} ${key}${order}`;
@@ -146,7 +152,13 @@ function writeRecord<T extends Fields>(
     if (value === undefined || field.kind === "pad") continue;
     const offset = at + offsets[key];
     if (field.kind === "int") {
-      writeInt(into, offset, field, value as number | bigint);
+      const number = value as number | bigint;
+      if (number < 0 || number >= 2 ** (field.size * 8)) {
+        throw new RangeError(
+          `Cannot write "${String(key)}": ${number} is no unsigned number of ${field.size * 8} bits`,
+        );
+      }
+      writeInt(into, offset, field, number);
       continue;
     }
     const source = value as Uint8Array;

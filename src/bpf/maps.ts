@@ -1,6 +1,6 @@
 /** Declares maps. A value layout gives the map its size and its BTF. */
 import { MapFlag, type MapSpec, MapType } from "./image.ts";
-import type { Struct } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 
 const NAME_LENGTH_MAX = 15;
 
@@ -26,7 +26,7 @@ export const globalData = (name: string, valueSize: number): MapSpec =>
   });
 
 /** An array with one value per CPU under each index. */
-export const perCpuArray = (name: string, value: Struct, maxEntries: number): MapSpec =>
+export const perCpuArray = (name: string, value: Layout, maxEntries: number): MapSpec =>
   declare({
     name,
     type: MapType.BPF_MAP_TYPE_PERCPU_ARRAY,
@@ -38,7 +38,7 @@ export const perCpuArray = (name: string, value: Struct, maxEntries: number): Ma
   });
 
 /** A hash map, memory taken as entries come. */
-export const hash = (name: string, keySize: number, value: Struct, maxEntries: number): MapSpec =>
+export const hash = (name: string, keySize: number, value: Layout, maxEntries: number): MapSpec =>
   declare({
     name,
     type: MapType.BPF_MAP_TYPE_HASH,

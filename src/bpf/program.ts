@@ -10,7 +10,7 @@ import { encode } from "./encode.ts";
 import type { ProgramImage, ProgramType, SourceLine } from "./image.ts";
 import type { FunctionIr } from "./ir.ts";
 import { assembleInstructions } from "./isa.ts";
-import type { Struct } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 import { optimise } from "./optimise.ts";
 import { shortName, sourceText } from "./source.ts";
 
@@ -19,12 +19,14 @@ export interface Program {
   readonly type: ProgramType;
   readonly function: FunctionIr;
   /** What the first parameter points to. */
-  readonly context: Struct;
+  readonly context: Layout;
 }
 
 export interface CompileOptions {
   /** Fewer registers than ten, to force spilling in tests. */
   readonly registersMax?: number;
+  /** `false` keeps what does nothing, to test that leaving it out changes nothing. */
+  readonly optimise?: boolean;
 }
 
 const NAME_LENGTH_MAX = 15;
@@ -34,9 +36,9 @@ const COLUMN_MAX = 1023;
 
 /** @throws {RangeError} for a name the kernel would cut */
 export function programOf(program: Program): Program {
-  if (program.name.length > NAME_LENGTH_MAX || !/^\w+$/.test(program.name)) {
+  if (program.name.length > NAME_LENGTH_MAX || !/^[A-Za-z_]\w*$/.test(program.name)) {
     throw new RangeError(
-      `Cannot build program "${program.name}": names have 1 to ${NAME_LENGTH_MAX} letters, digits and underscores`,
+      `Cannot build program "${program.name}": names have 1 to ${NAME_LENGTH_MAX} letters, digits and underscores, a digit not first`,
     );
   }
   return program;
@@ -44,7 +46,8 @@ export function programOf(program: Program): Program {
 
 /** Compiles a program to what a kernel takes. Pure: the same program gives the same image. */
 export function compile(program: Program, options: CompileOptions = {}): ProgramImage {
-  const code = optimise(program.function.code);
+  const recorded = program.function.code;
+  const code = options.optimise === false ? recorded : optimise(recorded);
   const encoded = encode(allocate({ ...program.function, code }, options));
   const lines = encoded.lines.map(
     ({ instruction, source }): SourceLine => ({

@@ -115,14 +115,24 @@ export class Value extends Expression {
     return this;
   }
 
+  /** The same bits under another size or order; no code. */
+  protected relabelled(size: Size, order: ByteOrder = "host"): Value {
+    return new Value(this.emitter, this.register, size, order);
+  }
+
+  /** Itself, or for a variable what it holds now: what an operator that changes nothing gives. */
+  unchanged(size: Size = this.size): Value {
+    return this.relabelled(size, this.order);
+  }
+
   /** The same bits as a 64-bit host value; no code, registers are zero-extended. */
   u64(): Value {
-    return new Value(this.emitter, this.register, 8);
+    return this.relabelled(8);
   }
 
   /** The low 32 bits. */
   u32(): Value {
-    if (this.size <= 4) return new Value(this.emitter, this.register, 4);
+    if (this.size <= 4) return this.relabelled(4);
     return define(this.emitter, 4, (to) => ({
       op: "move",
       to,
@@ -133,22 +143,29 @@ export class Value extends Expression {
 
   /** The same bits taken as host order, for hashing and copying; no code. */
   raw(): Value {
-    return new Value(this.emitter, this.register, this.size);
+    return this.relabelled(this.size);
   }
 
-  /** The same bits taken as network order; no code. */
-  asNetwork(): Value {
-    return new Value(this.emitter, this.register, this.size, "network");
+  /** The low `size` bytes taken as network order as they are; no code when that is all of them. */
+  asNetwork(size: Size = this.size): Value {
+    const bits = size < this.size ? this.raw().and((1n << BigInt(size * 8)) - 1n) : this;
+    return bits.relabelled(size, "network");
   }
 
   /** Converts to host order; nothing to do when it is already. */
   toHost(): Value {
-    return this.order === "host" ? this : swapped(this, "host");
+    return this.order === "host" ? this.unchanged() : swapped(this, this.size, "host");
   }
 
-  /** Converts to network order; nothing to do when it is already. */
-  toNetwork(): Value {
-    return this.order === "network" ? this : swapped(this, "network");
+  /** Converts the low `size` bytes to network order; nothing to do when it is in it already. */
+  toNetwork(size: Size = this.size): Value {
+    if (this.order === "host") return swapped(this, size, "network");
+    if (size !== this.size) {
+      throw new TypeError(
+        `Cannot take ${size} bytes of ${this.size} in network order: use toHost() first`,
+      );
+    }
+    return this.unchanged();
   }
 
   /** Two's complement negation. */
@@ -164,16 +181,31 @@ export class Value extends Expression {
   }
 }
 
-/** A value that can be assigned again, at run time. Reading it means what it holds then. */
+/**
+ * A value that can be assigned again, at run time. Reading it means what it holds then, and a
+ * condition on it is decided where the condition is used; what is computed from it does not change.
+ */
 export class Variable extends Value {
+  /** Assigns; a wider value is cut to the variable's size. @throws {RangeError} for a constant that is too wide */
   set(value: Scalar): void {
-    const from = operandOf(this, value, this.size === 8 ? 8 : 4);
+    const from = storedOperand(this, this.#narrowed(value));
     this.emitter.emit({
       op: "move",
       to: this.register,
       from,
       width: this.size === 8 ? 8 : 4,
     });
+  }
+
+  /** Registers hold 32 bits at least: what is beyond a smaller variable is cut here. */
+  #narrowed(value: Scalar): Scalar {
+    if (this.size >= 4 || !(value instanceof Expression)) return value;
+    const source = value.read();
+    return source.size > this.size ? source.and((1 << (this.size * 8)) - 1) : source;
+  }
+
+  protected override relabelled(size: Size, order: ByteOrder = "host"): Value {
+    return new Value(this.emitter, this.copy().register, size, order);
   }
 
   /** What it holds now, unaffected by later assignments. */
@@ -196,6 +228,7 @@ export type Condition =
       readonly left: Register;
       readonly right: Operand;
       readonly width: Width;
+      readonly emitter: Emitter;
     }
   | { readonly kind: "all" | "any"; readonly parts: readonly Lazy[] }
   | { readonly kind: "not"; readonly part: Lazy };
@@ -211,9 +244,15 @@ export const not = (part: Lazy): Condition => ({ kind: "not", part });
 export function operandOf(beside: Value, scalar: Scalar, width: Width): Operand {
   if (scalar instanceof Expression) {
     const value = scalar.read();
+    requireOwn(beside.emitter, value.emitter);
     if (value.order !== beside.order) {
       throw new TypeError(
         `Cannot mix a value in ${beside.order} order with one in ${value.order} order: convert one with toHost() or toNetwork()`,
+      );
+    }
+    if (value.order === "network" && value.size !== beside.size) {
+      throw new TypeError(
+        `Cannot mix ${beside.size} and ${value.size} bytes in network order: convert with toHost(), and back with toNetwork(${beside.size})`,
       );
     }
     return { register: value.register };
@@ -221,15 +260,35 @@ export function operandOf(beside: Value, scalar: Scalar, width: Width): Operand 
   return immediate(beside.emitter, constantFor(beside, BigInt(scalar)), width);
 }
 
+/** `scalar` as what is stored in `into`. @throws {RangeError} for a constant that is too wide */
+export function storedOperand(into: Value, scalar: Scalar): Operand {
+  if (scalar instanceof Expression) return operandOf(into, scalar, widthOf(into));
+  requireFits(BigInt(scalar), into.size);
+  // A negative constant must not fill more of a register than the bytes it stands for.
+  const stored = into.order === "host" && into.size < 4 ? unsigned(scalar, into.size) : scalar;
+  return operandOf(into, stored, widthOf(into));
+}
+
+/** @throws {RangeError} when `constant` has no place in `size` bytes, signed or not */
+export function requireFits(constant: bigint, size: Size): void {
+  const bits = BigInt(size * 8);
+  if (constant < -(1n << (bits - 1n)) || constant >= 1n << bits) {
+    throw new RangeError(`Cannot use ${constant} as a constant: it does not fit ${bits} bits`);
+  }
+}
+
+/** @throws {TypeError} when a value of one function is used in another: its register is another's there */
+export function requireOwn(emitter: Emitter, other: Emitter): void {
+  if (other !== emitter) {
+    throw new TypeError("Cannot use what was made in another function: pass it as a parameter");
+  }
+}
+
 /** A constant as an operand; loaded into a register when it does not fit the 32 signed bits of one. */
 export function immediate(emitter: Emitter, constant: bigint, width: Width): Operand {
   const signed = BigInt.asIntN(width * 8, constant);
   const fits = width === 4 || BigInt.asIntN(32, signed) === signed;
-  const representable =
-    constant >= -(1n << BigInt(width * 8 - 1)) && constant < 1n << BigInt(width * 8);
-  if (!representable) {
-    throw new RangeError(`Cannot use ${constant} as a constant: it does not fit ${width * 8} bits`);
-  }
+  requireFits(constant, width);
   if (fits) return { imm: Number(BigInt.asIntN(32, signed)) };
   const to = emitter.fresh();
   emitter.emit({ op: "wide", to, value: { kind: "imm", value: BigInt.asUintN(64, constant) } });
@@ -266,17 +325,21 @@ const SHIFTS: ReadonlySet<AluName> = new Set(["lsh", "rsh", "arsh"]);
 function arithmetic(alu: AluName, left: Value, other: Scalar): Value {
   if (!BITWISE.has(alu)) requireHost(alu, left);
   const right = other instanceof Expression ? other.read() : other;
-  const width = right instanceof Value ? widthOf(left, right) : widthOf(left);
+  // How far a value is shifted says nothing about how wide it is.
+  const width = right instanceof Value && !SHIFTS.has(alu) ? widthOf(left, right) : widthOf(left);
+  const size = left.order === "network" ? left.size : width;
   if (!(right instanceof Value)) {
     const constant = BigInt(right);
+    if ((alu === "div" || alu === "mod") && constant === 0n) {
+      throw new RangeError("Cannot divide by the constant 0: the verifier refuses it");
+    }
     if (SHIFTS.has(alu) && (constant < 0n || constant >= BigInt(width * 8))) {
       throw new RangeError(`Cannot shift a ${width * 8}-bit value by ${constant}`);
     }
-    if (NEUTRAL[alu] === constant) return left;
+    if (NEUTRAL[alu] === constant) return left.unchanged(size);
   }
   // Addresses of a shift count are not addresses of the same kind: only bitwise operands share an order.
   const operand = operandOf(left, right, width);
-  const size = left.order === "network" ? left.size : width;
   return define(
     left.emitter,
     size,
@@ -289,21 +352,33 @@ function comparison(test: JumpName, left: Value, other: Scalar): Condition {
   if (test !== "eq" && test !== "ne" && test !== "set") requireHost("compare", left);
   const right = other instanceof Expression ? other.read() : other;
   const width = right instanceof Value ? widthOf(left, right) : widthOf(left);
+  if ((test === "eq" || test === "ne") && !(right instanceof Value) && left.size < 4) {
+    const constant = BigInt(right);
+    if (constant !== unsigned(constant, left.size)) {
+      throw new RangeError(
+        `Cannot compare a value of ${left.size * 8} bits with ${constant}: it is never equal`,
+      );
+    }
+  }
   return {
     kind: "test",
     test,
     left: left.register,
     right: operandOf(left, right, width),
     width,
+    emitter: left.emitter,
   };
 }
 
-function swapped(value: Value, order: ByteOrder): Value {
-  if (value.size === 1) return new Value(value.emitter, value.register, 1, order);
-  const bits = (value.size * 8) as 16 | 32 | 64;
+function swapped(value: Value, size: Size, order: ByteOrder): Value {
+  if (size === 1) {
+    const byte = value.size === 1 ? value.unchanged() : value.and(0xff);
+    return new Value(value.emitter, byte.register, 1, order);
+  }
+  const bits = (size * 8) as 16 | 32 | 64;
   return define(
     value.emitter,
-    value.size,
+    size,
     (to) => ({ op: "swap", to, from: value.register, bits }),
     order,
   );
@@ -314,6 +389,9 @@ function requireHost(what: string, value: Value): void {
     throw new TypeError(`Cannot ${what} a value in network order: convert it with toHost() first`);
   }
 }
+
+const unsigned = (constant: number | bigint, size: Size): bigint =>
+  BigInt.asUintN(size * 8, BigInt(constant));
 
 const widthOf = (...values: Value[]): Width => (values.some((value) => value.size === 8) ? 8 : 4);
 

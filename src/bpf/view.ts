@@ -5,7 +5,15 @@
 import type { BytesField, ByteOrder, Field, Fields, PadField, Struct } from "./layout.ts";
 import { FRAME_BASE, type Base } from "./ir.ts";
 import type { Size } from "./isa.ts";
-import { define, type Emitter, Expression, operandOf, type Scalar, Value } from "./value.ts";
+import {
+  define,
+  type Emitter,
+  Expression,
+  requireOwn,
+  type Scalar,
+  storedOperand,
+  Value,
+} from "./value.ts";
 
 /** An address: a base register (or the frame) and a constant offset. */
 export class Pointer {
@@ -22,6 +30,9 @@ export class Pointer {
   /** `distance` bytes further; a constant one costs no instruction. */
   plus(distance: Scalar): Pointer {
     if (!(distance instanceof Expression)) {
+      if (!Number.isInteger(Number(distance))) {
+        throw new RangeError(`Cannot go ${distance} bytes further: a whole number is needed`);
+      }
       return new Pointer(this.emitter, this.base, this.offset + Number(distance));
     }
     if (this.base === FRAME_BASE) {
@@ -81,15 +92,14 @@ export class Place extends Expression {
   }
 
   read(): Value {
-    const { base, offset, emitter } = this.pointer;
+    const { base, offset, emitter } = this.#reachable();
     const { size } = this;
     return define(emitter, size, (to) => ({ op: "load", to, base, offset, size }), this.order);
   }
 
   set(value: Scalar): void {
-    const { base, offset, emitter } = this.pointer;
-    const beside = new Value(emitter, -1, this.size, this.order);
-    const from = operandOf(beside, value, this.size === 8 ? 8 : 4);
+    const { base, offset, emitter } = this.#reachable();
+    const from = storedOperand(new Value(emitter, -1, this.size, this.order), value);
     emitter.emit({ op: "store", base, offset, from, size: this.size });
   }
 
@@ -100,11 +110,26 @@ export class Place extends Expression {
 
   /** Adds as one locked operation. */
   atomicAdd(by: Value): void {
-    const { base, offset, emitter } = this.pointer;
+    const { base, offset, emitter } = this.#reachable();
     if (this.size !== 4 && this.size !== 8) {
       throw new TypeError(`Cannot add atomically to ${this.size} bytes: 4 or 8 are possible`);
     }
+    if (this.order === "network" || by.order === "network") {
+      throw new TypeError("Cannot add atomically in network order: only the host's can be added");
+    }
+    requireOwn(emitter, by.emitter);
     emitter.emit({ op: "atomicAdd", base, offset, from: by.register, size: this.size });
+  }
+
+  /** The pointer, whose offset must fit the 16 signed bits of an instruction. */
+  #reachable(): Pointer {
+    const { offset } = this.pointer;
+    if (offset < -0x8000 || offset > 0x7fff) {
+      throw new RangeError(
+        `Cannot access memory ${offset} bytes from a pointer: 32767 is the furthest, start from mapValue() with an offset or add a value`,
+      );
+    }
+    return this.pointer;
   }
 }
 
@@ -133,7 +158,12 @@ export class BytesPlace {
       throw new RangeError(`Cannot copy ${length} bytes into a field of ${this.size}`);
     }
     for (let at = 0; at < this.size; ) {
-      const step = stepFor(this.size - at, from instanceof BytesPlace ? 8 : 4);
+      const step = stepFor(
+        this.size - at,
+        from instanceof BytesPlace ? 8 : 4,
+        alignmentOf(this.pointer, at) |
+          (from instanceof BytesPlace ? alignmentOf(from.pointer, at) : 0),
+      );
       this.word(at, step).set(
         from instanceof BytesPlace ? from.word(at, step) : constantAt(from, at, step),
       );
@@ -142,8 +172,12 @@ export class BytesPlace {
   }
 }
 
-const stepFor = (left: number, widest: Size): Size =>
-  ([8, 4, 2, 1] as const).find((step) => step <= left && step <= widest) ?? 1;
+const stepFor = (left: number, widest: Size, offset: number): Size =>
+  ([8, 4, 2, 1] as const).find((s) => s <= left && s <= widest && offset % s === 0) ?? 1;
+
+/** What steps must divide: the stack is accessed aligned only (check_ptr_alignment() in kernel/bpf/verifier.c). */
+const alignmentOf = ({ base, offset }: Pointer, at: number): number =>
+  base === FRAME_BASE ? offset + at : 0;
 
 function constantAt(from: Uint8Array, at: number, size: Size): number {
   let value = 0;

@@ -1,0 +1,120 @@
+/**
+ * The ways a packet leaves. `l2` changes the two MACs and nothing else. `ipip` puts an outer IPv4
+ * (RFC 2003, RFC 4213) or IPv6 (RFC 2473) header in front, whatever the inner family.
+ */
+import { Helper } from "../../bpf/helpers.ts";
+import type { Pointer } from "../../bpf/view.ts";
+import type { Value } from "../../bpf/value.ts";
+import { XDP_TX } from "../../bpf/xdp.ts";
+import {
+  ETH_P_IP,
+  ETH_P_IPV6,
+  Ethernet,
+  IP_DF,
+  IPPROTO_IPIP,
+  IPPROTO_IPV6,
+  Ipv4,
+  Ipv6,
+} from "../../packet/headers.ts";
+import { emitCount } from "../counters.ts";
+import { ForwardingCode } from "../layout.ts";
+import { directorReasonIndex } from "../reasons.ts";
+import type { Chosen, Director, Flow } from "./context.ts";
+import type { DirectorVariant } from "./variant.ts";
+
+export interface Forwarder {
+  readonly code: ForwardingCode;
+  readonly emit: (director: Director, flow: Flow, chosen: Chosen) => void;
+}
+
+/** Outer headers start with this TTL or hop limit (RFC 1700's default, Linux's too). */
+export const OUTER_TTL = 64;
+
+/** The forwarders a variant has, the likeliest first. */
+export function forwardersOf(variant: DirectorVariant): readonly Forwarder[] {
+  const forwarders: Forwarder[] = [];
+  if (variant.l2) forwarders.push({ code: ForwardingCode.l2, emit: emitL2 });
+  if (variant.ipipOverIpv4)
+    forwarders.push({ code: ForwardingCode.ipipOverIpv4, emit: emitIpipOverIpv4 });
+  if (variant.ipipOverIpv6)
+    forwarders.push({ code: ForwardingCode.ipipOverIpv6, emit: emitIpipOverIpv6 });
+  return forwarders;
+}
+
+function emitL2(director: Director, flow: Flow, chosen: Chosen): void {
+  emitMacs(director.packet.data, chosen);
+  emitTransmit(director, flow, chosen);
+}
+
+function emitIpipOverIpv4(director: Director, flow: Flow, chosen: Chosen): void {
+  const { member } = chosen;
+  const data = emitPush(director, flow, chosen, Ipv4.size);
+  data.as(Ethernet).etherType.set(ETH_P_IP);
+  const outer = data.plus(Ethernet.size).as(Ipv4);
+  const totalLength = flow.ipLength.add(Ipv4.size).toNetwork(2);
+  const protocol = flow.family === 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
+  outer.versionIhl.set(0x45);
+  outer.tos.set(flow.trafficClass);
+  outer.totalLength.set(totalLength);
+  outer.identification.set(0);
+  // Never fragmented on the way, so the identification may be anything (RFC 6864 §4.1).
+  outer.flagsFragment.set(IP_DF);
+  outer.ttl.set(OUTER_TTL);
+  outer.protocol.set(protocol);
+  // The sum of the constant words is kept with the member; the order of bytes does not matter to it (RFC 1071 §2).
+  let sum = member.outerSum.read().add(flow.trafficClass.shl(8)).add(totalLength.raw());
+  if (protocol !== IPPROTO_IPIP) sum = sum.add((protocol - IPPROTO_IPIP) << 8);
+  sum = sum.and(0xffff).add(sum.shr(16));
+  sum = sum.add(sum.shr(16));
+  outer.checksum.set(sum.xor(0xffff).asNetwork(2));
+  outer.source.set(member.source.word(0, 4, "network"));
+  outer.destination.set(member.destination.word(0, 4, "network"));
+  emitTransmit(director, flow, chosen);
+}
+
+function emitIpipOverIpv6(director: Director, flow: Flow, chosen: Chosen): void {
+  const { member } = chosen;
+  const data = emitPush(director, flow, chosen, Ipv6.size);
+  data.as(Ethernet).etherType.set(ETH_P_IPV6);
+  const outer = data.plus(Ethernet.size).as(Ipv6);
+  // The flow label carries the flow's entropy for routers on the way (RFC 6438 §3).
+  const versionClassFlow = flow.trafficClass
+    .shl(20)
+    .or(6 << 28)
+    .or(flow.hash.and(0xfffff));
+  outer.versionClassFlow.set(versionClassFlow.toNetwork());
+  outer.payloadLength.set(flow.ipLength.toNetwork(2));
+  outer.nextHeader.set(flow.family === 4 ? IPPROTO_IPIP : IPPROTO_IPV6);
+  outer.hopLimit.set(OUTER_TTL);
+  outer.source.set(member.source);
+  outer.destination.set(member.destination);
+  emitTransmit(director, flow, chosen);
+}
+
+/** Makes room for an outer header of `size` bytes; returns the new start of the frame, MACs written. */
+function emitPush({ p, leave }: Director, flow: Flow, chosen: Chosen, size: number): Pointer {
+  p.require(flow.ipLength.add(size).le(chosen.member.mtu), leave.too_big);
+  const moved = p.call(Helper.xdpAdjustHead, p.contextRegister, -size);
+  p.require(moved.u32().eq(0), leave.no_headroom);
+  const packet = p.packet();
+  packet.require(Ethernet.size + size, leave.internal);
+  emitMacs(packet.data, chosen);
+  return packet.data;
+}
+
+/** Destination and source MAC as two words from the next hop's record. */
+function emitMacs(data: Pointer, { addresses, nextHop }: Chosen): void {
+  data.place(8).set(addresses);
+  data.plus(8).place(4).set(nextHop.sourceRest);
+}
+
+/** Counts the packet and sends it, back out of this interface or, redirected, of another. */
+function emitTransmit({ p, length, leave, variant }: Director, flow: Flow, chosen: Chosen): void {
+  const { maps, ifindex } = variant;
+  emitCount(p, maps.services, flow.service.counter, length, leave.internal);
+  emitCount(p, maps.members, chosen.memberCounter, length, leave.internal);
+  emitCount(p, maps.reasons, directorReasonIndex("forwarded"), length, leave.internal);
+  const egress: Value = chosen.nextHop.ifindex.read();
+  p.if(egress.eq(ifindex), () => p.return(XDP_TX));
+  p.return(p.call(Helper.redirect, egress.u64(), 0));
+}

@@ -1,0 +1,72 @@
+/**
+ * The director's XDP program, top to bottom: whose frame is it, which service, which backend, out.
+ *
+ *     parse.ts          headers, and what cannot be read
+ *     service-index.ts  destination, port, protocol → service
+ *     select.ts         flow hash → bucket → member → next hop
+ *     forward.ts        MACs, outer header, transmit
+ *
+ * On the straight path, with settled buckets, `l2` calls no helper and `ipip` one
+ * (`bpf_xdp_adjust_head`); the kernel inlines the counters' look-ups.
+ */
+import type { Program } from "../../bpf/program.ts";
+import { xdp, XDP_DROP, XDP_PASS } from "../../bpf/xdp.ts";
+import { ArenaAccess } from "../arena.ts";
+import { emitCount } from "../counters.ts";
+import { directorReasons, directorReasonIndex } from "../reasons.ts";
+import { forwardersOf, type Forwarder } from "./forward.ts";
+import type { Director, Leave } from "./context.ts";
+import { emitParse } from "./parse.ts";
+import { emitSelect } from "./select.ts";
+import type { DirectorVariant } from "./variant.ts";
+
+export const DIRECTOR_PROGRAM = "carom_director";
+
+export function directorProgram(variant: DirectorVariant): Program {
+  return xdp(DIRECTOR_PROGRAM, (p) => {
+    const packet = p.packet();
+    const length = packet.length();
+    const reason = p.variable(directorReasonIndex("forwarded"));
+
+    const uncounted = p.exit(() => p.return(XDP_DROP));
+    const pass = p.exit(() => {
+      emitCount(p, variant.maps.reasons, reason, length, uncounted);
+      p.return(XDP_PASS);
+    });
+    const drop = p.exit(() => {
+      emitCount(p, variant.maps.reasons, reason, length, uncounted);
+      p.return(XDP_DROP);
+    });
+    const leave = Object.fromEntries(
+      directorReasons.map(({ name, fate }, index) => [
+        name,
+        p.exit(() => {
+          reason.set(index);
+          p.goto(fate === "passed" ? pass : drop);
+        }),
+      ]),
+    ) as Leave;
+
+    const director: Director = {
+      p,
+      packet,
+      length,
+      arena: new ArenaAccess(p, variant.maps.arena),
+      leave,
+      variant,
+    };
+    const forwarders: readonly Forwarder[] = forwardersOf(variant);
+    emitParse(director, (flow) => {
+      const chosen = emitSelect(director, flow);
+      for (const forwarder of forwarders) {
+        const isLast = forwarder === forwarders.at(-1);
+        if (isLast) {
+          p.require(chosen.forwarding.eq(forwarder.code), leave.internal);
+          forwarder.emit(director, flow, chosen);
+        } else {
+          p.if(chosen.forwarding.eq(forwarder.code), () => forwarder.emit(director, flow, chosen));
+        }
+      }
+    });
+  });
+}
