@@ -96,20 +96,48 @@ export function mapShared(
 ): { readonly memory: ArrayBuffer; unmap(): void } {
   const protection = options.readOnly === true ? PROT_READ : PROT_READ | PROT_WRITE;
   const at = calls.mmap(null, size, protection, MAP_SHARED, fd, options.offset ?? 0) as bigint;
-  if (BigInt.asIntN(64, BigInt(at)) === -1n) throw new SystemError("mmap", koffi.errno());
+  if (BigInt.asIntN(64, at) === -1n) throw new SystemError("mmap", koffi.errno());
   return {
-    memory: koffi.view(at, size) as ArrayBuffer,
+    memory: koffi.view(at, size),
     unmap: () => {
       calls.munmap(at, size);
     },
   };
 }
 
-/** Calls `onReadable` from the event loop whenever `fd` has something to read, until closed. */
+/**
+ * Calls `onReadable` from the event loop whenever `fd` has something to read or an error to tell
+ * (ENOBUFS of a netlink socket), until closed. What it throws becomes an uncaught exception: koffi
+ * would keep it pending and fail some later call with it.
+ */
 export function watchReadable(fd: number, onReadable: () => void): { close(): void } {
-  const handle = koffi.node.poll(fd, { readable: true }, onReadable);
-  return { close: () => handle.close() };
+  let open = true;
+  // koffi 3.3 passes libuv's status first, whatever its declarations say.
+  const turn = (...args: readonly unknown[]): void => {
+    try {
+      if (open) onReadable();
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
+    // On POLLERR libuv stops the handle (uv__poll_io in src/unix/poll.c); reading cleared the error.
+    if (open && args[0] !== 0) handle.start({ readable: true }, turn);
+  };
+  const handle = koffi.node.poll(fd, { readable: true }, turn);
+  return {
+    close: () => {
+      open = false;
+      handle.close();
+    },
+  };
 }
 
-const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+// Of names that share a number, the ones the man pages use.
+const synonyms = new Set(["EWOULDBLOCK", "ENOTSUP", "EDEADLOCK"]);
+const names = new Map(
+  Object.entries(koffi.os.errno)
+    .filter(([name]) => !synonyms.has(name))
+    .map(([name, number]) => [number, name]),
+);
 const errnoName = (errno: number): string => names.get(errno) ?? `errno ${errno}`;
