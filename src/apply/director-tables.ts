@@ -1,0 +1,182 @@
+/**
+ * Writes the director's tables into the arena. A new state is laid out beside the old one and
+ * published by one store; a bucket or a neighbour's MAC changes by a store of its own. The one
+ * writer of the arena.
+ */
+import {
+  buildIndex,
+  indexSize,
+  type ServiceEntry,
+  VIP_PROTOCOL,
+} from "../datapath/director/service-index.ts";
+import { ArenaHeader, ForwardingCode, Member } from "../datapath/layout.ts";
+import { OUTER_TTL } from "../datapath/director/forward.ts";
+import { formatIp, type IpAddress } from "../net/address.ts";
+import { IP_DF, IPPROTO_IPIP } from "../packet/headers.ts";
+import type { DesiredMember, DesiredPool, DesiredState } from "../plan/desired-state.ts";
+import type { TablePlan } from "../schedule/table.ts";
+import type { Arena } from "./arena.ts";
+import { NextHopRecords, type NextHopId, type NextHopStatus } from "./next-hop-records.ts";
+import type { Mac } from "../net/mac.ts";
+
+interface PlacedPool {
+  readonly table: TablePlan;
+  readonly buckets: number;
+  readonly members: number;
+}
+
+export class DirectorTables {
+  readonly #arena: Arena;
+  readonly #nextHops: NextHopRecords;
+  #pools = new Map<string, PlacedPool>();
+  #index: number | null = null;
+
+  /** `macOf` says what is known of a neighbour when its record is made. */
+  constructor(arena: Arena, macOf: (nextHop: NextHopId) => Mac | null) {
+    this.#arena = arena;
+    this.#nextHops = new NextHopRecords(arena, macOf);
+  }
+
+  /**
+   * Makes `state` what packets see, at once. `ownersOf` gives the owner of every bucket of a pool.
+   * Resolves when the regions of the state before can be used again.
+   * @throws {RangeError} when the arena is too small; the state before then stays
+   */
+  async publish(state: DesiredState, ownersOf: (pool: DesiredPool) => Uint16Array): Promise<void> {
+    const obsolete: number[] = [];
+    const fresh: number[] = [];
+    const allocate = (size: number): number => {
+      const offset = this.#arena.allocate(size);
+      fresh.push(offset);
+      return offset;
+    };
+    const pools = new Map<string, PlacedPool>();
+    try {
+      for (const pool of state.pools) {
+        const before = this.#pools.get(pool.name);
+        const members = this.#writeMembers(pool, allocate);
+        // The same table keeps its buckets: they are up to date, store by store.
+        const buckets =
+          before !== undefined && before.table === pool.table
+            ? before.buckets
+            : this.#writeBuckets(ownersOf(pool), allocate);
+        pools.set(pool.name, { table: pool.table, buckets, members });
+      }
+      const entries = entriesOf(state, pools);
+      const index = allocate(indexSize(entries));
+      const image = buildIndex(entries, index);
+      this.#arena.region(index, image.length).set(image);
+      this.#arena.store32(ArenaHeader.offsets.index, index);
+      if (this.#index !== null) obsolete.push(this.#index);
+      this.#index = index;
+    } catch (error) {
+      await this.#arena.release(fresh);
+      throw error;
+    }
+    for (const [name, { buckets, members }] of this.#pools) {
+      obsolete.push(members);
+      if (pools.get(name)?.buckets !== buckets) obsolete.push(buckets);
+    }
+    this.#pools = pools;
+    const paths = state.pools.flatMap((pool) => pool.members.map(({ path }) => path));
+    await this.#arena.release([...obsolete, ...this.#nextHops.retain(paths)]);
+  }
+
+  /** Gives buckets of a pool to their owners of now, a store each. */
+  setOwners(pool: string, buckets: Uint32Array, owners: Uint16Array): void {
+    const placed = this.#pools.get(pool);
+    if (placed === undefined) throw new Error(`Pool "${pool}" is not in the tables`);
+    for (const bucket of buckets) {
+      this.#arena.store32(placed.buckets + bucket * 4, owners[bucket] ?? 0);
+    }
+  }
+
+  /** Sets or, with `null`, forgets a neighbour's MAC. Returns whether that changed anything. */
+  resolve(nextHop: NextHopId, mac: Mac | null): boolean {
+    return this.#nextHops.resolve(nextHop, mac);
+  }
+
+  nextHops(): readonly NextHopStatus[] {
+    return this.#nextHops.status();
+  }
+
+  #writeBuckets(owners: Uint16Array, allocate: (size: number) => number): number {
+    const offset = allocate(owners.length * 4);
+    const region = this.#arena.region(offset, owners.length * 4);
+    // Owner in the low half, chain 0 (settled) in the high one.
+    new Uint32Array(region.buffer, region.byteOffset, owners.length).set(owners);
+    return offset;
+  }
+
+  #writeMembers(pool: DesiredPool, allocate: (size: number) => number): number {
+    const offset = allocate(pool.members.length * Member.size);
+    const region = this.#arena.region(offset, pool.members.length * Member.size);
+    pool.members.forEach((member, index) => {
+      const nextHop = this.#nextHops.offsetFor(member.path);
+      Member.write(region, memberRecord(member, nextHop), index * Member.size);
+    });
+    return offset;
+  }
+}
+
+function memberRecord(member: DesiredMember, nextHop: number): Parameters<typeof Member.encode>[0] {
+  const { forwarding, address, path } = member;
+  const common = { nextHop, forwarding, mtu: Math.min(path?.mtu ?? 0, 0xffff) };
+  if (path === null || forwarding === ForwardingCode.l2) return common;
+  return {
+    ...common,
+    outerSum: address.family === 4 ? outerSum(path.source, address) : 0,
+    source: padded(path.source),
+    destination: padded(address),
+  };
+}
+
+/** Ones' complement sum of what is constant in an outer IPv4 header, as little-endian 16-bit words. */
+function outerSum(source: IpAddress, destination: IpAddress): number {
+  const words = [source, destination].flatMap(({ bytes }) => [
+    (bytes[0] ?? 0) | ((bytes[1] ?? 0) << 8),
+    (bytes[2] ?? 0) | ((bytes[3] ?? 0) << 8),
+  ]);
+  const fixed = [0x45, swap16(IP_DF), OUTER_TTL | (IPPROTO_IPIP << 8)];
+  return [...fixed, ...words].reduce((sum, word) => sum + word, 0);
+}
+
+const swap16 = (value: number): number => ((value & 0xff) << 8) | (value >> 8);
+
+function padded({ bytes }: IpAddress): Uint8Array {
+  const out = new Uint8Array(16);
+  out.set(bytes);
+  return out;
+}
+
+/** A slot for every service address, and one for each VIP alone. */
+function entriesOf(
+  state: DesiredState,
+  placed: ReadonlyMap<string, PlacedPool>,
+): readonly ServiceEntry[] {
+  const services = state.services.map((service): ServiceEntry => {
+    const pool = state.pools[service.pool];
+    const at = pool === undefined ? undefined : placed.get(pool.name);
+    if (pool === undefined || at === undefined) {
+      throw new Error(`Service "${service.name}" has no pool in the tables`);
+    }
+    return {
+      vip: service.vip,
+      port: service.port,
+      protocol: service.protocol,
+      target: {
+        buckets: at.buckets,
+        bucketMask: (at.table.size - 1) * 4,
+        members: at.members,
+        counter: service.counter,
+        memberCounters: pool.memberCounters,
+      },
+    };
+  });
+  const vips = new Map(state.services.map(({ vip }) => [formatIp(vip), vip]));
+  const none = { buckets: 0, bucketMask: 0, members: 0, counter: 0, memberCounters: 0 };
+  return [
+    ...services,
+    ...[...vips.values()].map((vip) => ({ vip, port: 0, protocol: VIP_PROTOCOL, target: none })),
+  ];
+}

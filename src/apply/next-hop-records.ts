@@ -1,0 +1,106 @@
+/**
+ * Next hop records in the arena, one for each neighbour behind each interface, shared by all members
+ * that go that way. A neighbour's MAC changes by one store; until it is known the record says
+ * unresolved and packets are dropped and counted.
+ */
+import { NextHop } from "../datapath/layout.ts";
+import { formatIp, type IpAddress } from "../net/address.ts";
+import { formatMac, type Mac } from "../net/mac.ts";
+import type { Path } from "../plan/path.ts";
+import type { Arena } from "./arena.ts";
+
+/** What a record is for. */
+export interface NextHopId {
+  readonly ifindex: number;
+  readonly neighbour: IpAddress;
+}
+
+interface Entry extends NextHopId {
+  readonly offset: number;
+  readonly sourceMac: Mac;
+  mac: Mac | null;
+}
+
+export interface NextHopStatus extends NextHopId {
+  /** `null` while unresolved. */
+  readonly mac: Mac | null;
+}
+
+export class NextHopRecords {
+  readonly #arena: Arena;
+  readonly #macOf: (nextHop: NextHopId) => Mac | null;
+  readonly #entries = new Map<string, Entry>();
+  /** Where members without a path point: a record that is never resolved. */
+  readonly #nowhere: number;
+
+  constructor(arena: Arena, macOf: (nextHop: NextHopId) => Mac | null) {
+    this.#arena = arena;
+    this.#macOf = macOf;
+    this.#nowhere = arena.allocate(NextHop.size);
+  }
+
+  /** The record for a path, made when there is none yet. Returns its offset. */
+  offsetFor(path: Path | null): number {
+    if (path === null) return this.#nowhere;
+    const key = keyFor(path);
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      const { ifindex, neighbour, mac: sourceMac } = path;
+      const offset = this.#arena.allocate(NextHop.size);
+      entry = { offset, ifindex, neighbour, sourceMac, mac: this.#macOf({ ifindex, neighbour }) };
+      NextHop.write(this.#arena.region(offset, NextHop.size), {
+        addresses: addressWord(entry),
+        sourceRest: readWord(sourceMac, 2),
+        ifindex,
+      });
+      this.#entries.set(key, entry);
+    }
+    return entry.offset;
+  }
+
+  /** Sets or, with `null`, forgets a neighbour's MAC. Returns whether that changed anything. */
+  resolve({ ifindex, neighbour }: NextHopId, mac: Mac | null): boolean {
+    let changed = false;
+    for (const entry of this.#entries.values()) {
+      if (entry.ifindex !== ifindex || formatIp(entry.neighbour) !== formatIp(neighbour)) continue;
+      if (sameMac(entry.mac, mac)) continue;
+      entry.mac = mac;
+      this.#arena.store64(entry.offset + NextHop.offsets.addresses, addressWord(entry));
+      changed = true;
+    }
+    return changed;
+  }
+
+  /** Forgets records that no path uses any more; returns their offsets, to be given back. */
+  retain(paths: readonly (Path | null)[]): readonly number[] {
+    const wanted = new Set(paths.flatMap((path) => (path === null ? [] : [keyFor(path)])));
+    const unused = [...this.#entries].filter(([key]) => !wanted.has(key));
+    for (const [key] of unused) this.#entries.delete(key);
+    return unused.map(([, { offset }]) => offset);
+  }
+
+  status(): readonly NextHopStatus[] {
+    return [...this.#entries.values()].map(({ ifindex, neighbour, mac }) => ({
+      ifindex,
+      neighbour,
+      mac,
+    }));
+  }
+}
+
+/** Destination MAC and the first two bytes of the source, as they lie in the frame; 0 is unresolved. */
+function addressWord({ mac, sourceMac }: Entry): bigint {
+  if (mac === null) return 0n;
+  const start = Uint8Array.of(...mac, ...sourceMac.subarray(0, 2));
+  return new DataView(start.buffer).getBigUint64(0, true);
+}
+
+const readWord = (bytes: Uint8Array, at: number): number =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(at, true);
+
+// The source MAC belongs to the record: it lies in two words, which cannot change at once.
+const keyFor = ({ ifindex, neighbour, mac }: Path): string =>
+  `${ifindex} ${formatIp(neighbour)} ${formatMac(mac)}`;
+
+const sameMac = (a: Mac | null, b: Mac | null): boolean =>
+  a === b || (a !== null && b !== null && formatMac(a) === formatMac(b));

@@ -1,0 +1,141 @@
+/**
+ * What the director's tables should hold: a pure function of the configuration, the tables built from
+ * it and the paths of the moment. `apply/` writes it; planning the same twice gives the same.
+ */
+import {
+  ForwardingCode,
+  Member,
+  NextHop as NextHopLayout,
+  ServiceSlot,
+} from "../datapath/layout.ts";
+import type { DirectorVariant } from "../datapath/director/variant.ts";
+import type { DirectorConfig, Pool, Protocol } from "../model/model.ts";
+import type { IpAddress } from "../net/address.ts";
+import { IPPROTO_TCP, IPPROTO_UDP } from "../packet/headers.ts";
+import type { TablePlan } from "../schedule/table.ts";
+import type { Path } from "./path.ts";
+
+export interface DesiredMember {
+  readonly name: string;
+  readonly address: IpAddress;
+  readonly forwarding: ForwardingCode;
+  /** `null`: no way to it now; its packets are dropped and counted `no_next_hop`. */
+  readonly path: Path | null;
+}
+
+export interface DesiredPool {
+  readonly name: string;
+  readonly table: TablePlan;
+  /** In the order of `table.members`; the index is a bucket's owner. */
+  readonly members: readonly DesiredMember[];
+  /** Counter of member 0; the others follow. */
+  readonly memberCounters: number;
+}
+
+/** One VIP, protocol and port. */
+export interface DesiredService {
+  readonly name: string;
+  readonly vip: IpAddress;
+  /** IP protocol number. */
+  readonly protocol: number;
+  readonly port: number;
+  /** Index in `DesiredState.pools`. */
+  readonly pool: number;
+  /** Counters are per service: its addresses share one. */
+  readonly counter: number;
+}
+
+export interface DesiredState {
+  readonly pools: readonly DesiredPool[];
+  readonly services: readonly DesiredService[];
+}
+
+export const protocolNumber: Readonly<Record<Protocol, number>> = {
+  tcp: IPPROTO_TCP,
+  udp: IPPROTO_UDP,
+};
+
+/** Tables in the order of `config.pools`; `pathOf` by pool and backend. */
+export function desiredState(
+  config: Pick<DirectorConfig, "pools" | "services">,
+  tables: readonly TablePlan[],
+  pathOf: (pool: Pool, backend: Pool["backends"][number]) => Path | null,
+): DesiredState {
+  let memberCounters = 0;
+  const pools = config.pools.map((pool, index): DesiredPool => {
+    const table = tables[index];
+    if (table === undefined) throw new RangeError(`No table was built for pool "${pool.name}"`);
+    const first = memberCounters;
+    memberCounters += pool.backends.length;
+    const members = pool.backends.map(
+      (backend): DesiredMember => ({
+        name: backend.name,
+        address: backend.address,
+        forwarding: forwardingCode(backend),
+        path: pathOf(pool, backend),
+      }),
+    );
+    return { name: pool.name, table, members, memberCounters: first };
+  });
+  const services = config.services.flatMap((service, counter) =>
+    service.vips.flatMap((vip) =>
+      service.ports.map(
+        (port): DesiredService => ({
+          name: service.name,
+          vip,
+          protocol: protocolNumber[service.protocol],
+          port,
+          pool: config.pools.findIndex(({ name }) => name === service.pool),
+          counter,
+        }),
+      ),
+    ),
+  );
+  return { pools, services };
+}
+
+/** What the program must be able to do for this state. */
+export function featuresOf(
+  state: DesiredState,
+): Pick<DirectorVariant, "ipv4" | "ipv6" | "l2" | "ipipOverIpv4" | "ipipOverIpv6"> {
+  const families = new Set(state.services.map(({ vip }) => vip.family));
+  const forwardings = new Set(
+    state.pools.flatMap(({ members }) => members.map(({ forwarding }) => forwarding)),
+  );
+  return {
+    ipv4: families.has(4),
+    ipv6: families.has(6),
+    l2: forwardings.has(ForwardingCode.l2),
+    ipipOverIpv4: forwardings.has(ForwardingCode.ipipOverIpv4),
+    ipipOverIpv6: forwardings.has(ForwardingCode.ipipOverIpv6),
+  };
+}
+
+const ARENA_BYTES_MIN = 1 << 20;
+
+/**
+ * Size of an arena for this state: a power of two with room to build everything but the buckets a
+ * second time beside what is in use.
+ */
+export function arenaBytesFor(state: DesiredState): number {
+  const buckets = state.pools.reduce((sum, { table }) => sum + table.size * 4, 0);
+  const largest = Math.max(0, ...state.pools.map(({ table }) => table.size * 4));
+  const members = state.pools.reduce((sum, pool) => sum + pool.members.length, 0);
+  const records = members * (Member.size + NextHopLayout.size * 2);
+  // Twice the slots at most double by rounding to a power of two; VIPs have slots of their own.
+  const index = state.services.length * 2 * 4 * ServiceSlot.size;
+  const needed = buckets + largest + 2 * (records + index);
+  return Math.max(ARENA_BYTES_MIN, 2 ** Math.ceil(Math.log2(needed)));
+}
+
+function forwardingCode({
+  forwarding,
+  address,
+}: Pick<Pool["backends"][number], "forwarding" | "address">): ForwardingCode {
+  switch (forwarding) {
+    case "l2":
+      return ForwardingCode.l2;
+    case "ipip":
+      return address.family === 4 ? ForwardingCode.ipipOverIpv4 : ForwardingCode.ipipOverIpv6;
+  }
+}
