@@ -1,0 +1,22 @@
+/**
+ * Where an instance keeps what outlives a process: pins in the BPF file system, its socket, its run
+ * state. Names in a BPF file system have no dots, so interfaces are named by their index there.
+ */
+
+export type Role = "director" | "agent";
+
+/** The folder of an instance's pins for a role; each start makes a generation of its own below it. */
+export const pinFolder = (instance: string, role: Role): string =>
+  `/sys/fs/bpf/carom/${instance}/${role}`;
+
+/** The pinned link of a program on an interface: it outlives generations. */
+export const linkPin = (folder: string, ifindex: number): string => `${folder}/link_${ifindex}`;
+
+export const RUN_FOLDER = "/run/carom";
+
+/** The socket of a daemon's API; that somebody answers there is what says that it runs. */
+export const socketPath = (instance: string, role: Role): string =>
+  role === "director" ? `${RUN_FOLDER}/${instance}.sock` : `${RUN_FOLDER}/${instance}-agent.sock`;
+
+/** What the agent changed on its host, to be put back. Gone after a reboot, as the changes are. */
+export const agentStateFile = (instance: string): string => `${RUN_FOLDER}/${instance}-agent.json`;
