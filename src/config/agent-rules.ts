@@ -9,11 +9,11 @@ export function* agentRules(draft: AgentDraft, placeText: PlaceText): Generator<
   const interfaces = places(draft.agent?.interfaces, ["agent", "interfaces"]);
   const vips = places(draft.agent?.vips, ["agent", "vips"]);
   const directors = places(draft.agent?.directors, ["agent", "directors"]);
-  yield* repeated(interfaces, "Interface", placeText);
+  yield* repeated(interfaces, "interface", placeText);
   for (const vip of vips) yield* reachable(vip, "a VIP");
   yield* repeated(vips.map(canonical), "VIP", placeText);
   for (const director of directors) yield* reachable(director, "a director");
-  yield* repeated(directors.map(canonical), "Director", placeText);
+  yield* repeated(directors.map(canonical), "director", placeText);
 
   const vipPaths = new Map(vips.map(([path, text]) => [canonicalText(text), path]));
   for (const [path, text] of directors) {

@@ -10,22 +10,24 @@ import type { Placed, PlaceText } from "./places.ts";
 import { names, places, repeated } from "./places.ts";
 import type { DirectorDraft } from "./schema.ts";
 import { closest } from "./suggest.ts";
+import { weightRules } from "./weight-rules.ts";
 
 export function* directorRules(draft: DirectorDraft, placeText: PlaceText): Generator<Finding> {
   const interfaces = places(draft.director?.interfaces, ["director", "interfaces"]);
-  yield* repeated(interfaces, "Interface", placeText);
+  yield* repeated(interfaces, "interface", placeText);
   yield* nameRules(draft, placeText);
   yield* backendAddressRules(draft, yield* vipRules(draft, placeText), placeText);
   yield* endpointRules(draft, placeText);
+  yield* weightRules(draft);
   yield* poolReferenceRules(draft);
 }
 
 function* nameRules(draft: DirectorDraft, placeText: PlaceText): Generator<Finding> {
-  yield* repeated(names(draft.pools, ["pools"]), "Pool name", placeText);
-  yield* repeated(names(draft.services, ["services"]), "Service name", placeText);
+  yield* repeated(names(draft.pools, ["pools"]), "pool name", placeText);
+  yield* repeated(names(draft.services, ["services"]), "service name", placeText);
   for (const [path, pool] of places(draft.pools, ["pools"])) {
     const backends = names(pool.backends, [...path, "backends"]);
-    yield* repeated(backends, "Backend name", placeText);
+    yield* repeated(backends, "backend name", placeText);
   }
 }
 
@@ -65,7 +67,7 @@ function* backendAddressRules(
       const message = `${key} is a VIP, at ${placeText(vip)}; a backend needs an address of its own`;
       yield { path: addressPath, message };
     }
-    yield* repeated(addresses.map(canonical), "Backend address", placeText);
+    yield* repeated(addresses.map(canonical), "backend address", placeText);
   }
 }
 

@@ -26,8 +26,8 @@ export interface Document {
   position(offset: number): Position;
 }
 
-/** Values in a document after expansion: room for pools of 65 535 backends, an end for bombs. */
-const valuesMax = 4_000_000;
+/** Values in a document after expansion: room for 200 000 backends, an end for bombs. */
+const valuesMax = 1_000_000;
 /** Deeper than any configuration. */
 const depthMax = 32;
 /** One mistake can make a parser stumble at every line that follows. */
@@ -70,7 +70,7 @@ export function parseYaml(text: string): Document {
 }
 
 const tooDeep = `Nested too deeply; a configuration has at most ${depthMax} levels`;
-const tooMany = `Too large: aliases expand it to more than ${valuesMax} values`;
+const tooMany = `Too large: more than ${valuesMax} values with its aliases expanded`;
 
 type SyntaxFinding = Finding & { readonly at: number };
 
@@ -82,7 +82,8 @@ function syntaxFindings(yaml: YamlDocument.Parsed, sizeChars: number): SyntaxFin
   const found = errors.map((error) => ({
     path: [],
     message: syntaxMessage(error),
-    at: Math.min(error.pos[0], sizeChars),
+    // Where the stack ended says nothing of the text.
+    at: error.code === "RESOURCE_EXHAUSTION" ? 0 : Math.min(error.pos[0], sizeChars),
   }));
   if (yaml.directives.yaml.version !== "1.2") {
     found.unshift({ path: [], message: "Only YAML 1.2 is read; remove the %YAML line", at: 0 });
@@ -108,13 +109,16 @@ function syntaxMessage({ code, message }: YAMLError): string {
 class Reader {
   readonly findings: Finding[] = [];
   readonly unreadable: string[] = [];
-  readonly targets = new Map<Alias, Node>();
   readonly pairs = new Map<YAMLMap, ReadonlyMap<string, Pair>>();
   values = 0;
   doubtfulFrom = 0;
   readonly #anchors = new Map<string, Node>();
-  /** What is being expanded now: an alias in it to it would never end. */
+  /** An anchor given again later leaves earlier aliases what they were, also on later visits. */
+  readonly #targets = new Map<Alias, Node>();
+  /** What is being read now: an alias in it to it would never end. */
   readonly #open = new Set<Node>();
+  /** Aliases that are being followed: text behind one has been read, and complained of, before. */
+  #followed = 0;
   readonly #firstErrorAt: number | undefined;
   readonly #position: (offset: number) => Position;
 
@@ -130,7 +134,7 @@ class Reader {
     if (isAlias(node)) return this.#readAlias(node, path, depth);
     if (!isScalar(node) && !isSeq(node) && !isMap(node)) return null;
     this.#doubt(node);
-    if (node.anchor !== undefined) this.#anchors.set(node.anchor, node);
+    if (node.anchor !== undefined && this.#followed === 0) this.#anchors.set(node.anchor, node);
     if (isScalar(node)) return node.value;
     this.#open.add(node);
     const value = isSeq(node)
@@ -141,15 +145,18 @@ class Reader {
   }
 
   #readAlias(node: Alias, path: Path, depth: number): unknown {
-    const target = this.targets.get(node) ?? this.#anchors.get(node.source);
+    const target = this.#targets.get(node) ?? this.#anchors.get(node.source);
     if (target === undefined) {
       return this.#refuse(path, `No anchor ${quote(`&${node.source}`)} before this alias`);
     }
     if (this.#open.has(target)) {
       return this.#refuse(path, `Alias ${quote(`*${node.source}`)} stands inside its own anchor`);
     }
-    this.targets.set(node, target);
-    return this.read(target, path, depth + 1);
+    this.#targets.set(node, target);
+    this.#followed++;
+    const value = this.read(target, path, depth + 1);
+    this.#followed--;
+    return value;
   }
 
   #readMap(node: YAMLMap, path: Path, depth: number): unknown {
@@ -160,18 +167,18 @@ class Reader {
       const key = keyText(pair);
       const at = startOf(pair.key) ?? startOf(node) ?? 0;
       if (key === undefined) {
-        const message = "A key is plain text, such as a name; found something else";
-        this.findings.push({ path, message, at });
+        const message = "Expected a plain word as key; got something else";
+        this.#complain({ path, message, at });
         continue;
       }
       const first = seen.get(key);
       if (first !== undefined) {
         const { line, column } = this.#position(startOf(first.key) ?? 0);
-        const message = `Given twice: the same key is at ${line}:${column}`;
-        this.findings.push({ path: [...path, key], message, at });
+        const message = `Duplicate key; first at ${line}:${column}`;
+        this.#complain({ path: [...path, key], message, at });
       } else if (key === "<<") {
         const message = "Merge keys are not supported; use an alias for a whole value";
-        this.findings.push({ path: [...path, key], message, at });
+        this.#complain({ path: [...path, key], message, at });
       } else {
         value[key] = this.read(pair.value, [...path, key], depth + 1);
       }
@@ -181,17 +188,21 @@ class Reader {
   }
 
   #refuse(path: Path, message: string): undefined {
-    this.findings.push({ path, message });
+    this.#complain({ path, message });
     this.unreadable.push(formatPath(path));
     return undefined;
   }
 
-  /** The innermost node that broken YAML begins in: from its start on, values are guesses. */
+  #complain(finding: Finding): void {
+    if (this.#followed === 0) this.findings.push(finding);
+  }
+
+  /** The last node that begins before broken YAML: from its start on, values are guesses. */
   #doubt(node: Node): void {
     const at = this.#firstErrorAt;
     if (at === undefined || !node.range) return;
-    const [start, , end] = node.range;
-    if (start <= at && at <= end) this.doubtfulFrom = Math.max(this.doubtfulFrom, start);
+    const [start] = node.range;
+    if (start <= at) this.doubtfulFrom = Math.max(this.doubtfulFrom, start);
   }
 }
 
@@ -205,16 +216,12 @@ function keyText({ key }: Pair): string | undefined {
 const startOf = (node: unknown): number | undefined =>
   isAlias(node) || isScalar(node) || isSeq(node) || isMap(node) ? node.range?.[0] : undefined;
 
-function locate(
-  root: unknown,
-  path: Path,
-  at: "key" | undefined,
-  { targets, pairs }: Reader,
-): number {
+function locate(root: unknown, path: Path, at: "key" | undefined, { pairs }: Reader): number {
   let offset = startOf(root) ?? 0;
   let node: unknown = root;
   for (const [index, step] of path.entries()) {
-    while (isAlias(node)) node = targets.get(node);
+    // What is wrong behind an alias is shown where the alias is used; the anchor has its own path.
+    if (isAlias(node)) return offset;
     let next: unknown;
     if (isSeq(node)) {
       next = node.items[Number(step)];

@@ -62,14 +62,14 @@ function* claim(
   }
   for (const [other, shared] of conflicts) {
     const at = `${other.name} at ${placeText(other.vip)}`;
-    yield { path: owner.vip, message: `${what} ${portsText(shared)} is taken by ${at}` };
+    yield { path: owner.vip, message: `${what} ${portsText(shared)} taken by ${at}` };
   }
 }
 
 function portsText(ports: readonly number[]): string {
   const shown = ports.slice(0, 4).join(", ");
   const more = ports.length > 4 ? ` and ${ports.length - 4} more` : "";
-  return `${ports.length === 1 ? "port" : "ports"} ${shown}${more}`;
+  return ports.length === 1 ? `port ${shown} is` : `ports ${shown}${more} are`;
 }
 
 function* repeatedPorts(
@@ -82,7 +82,7 @@ function* repeatedPorts(
     const before = first.get(port);
     if (before === undefined) first.set(port, portPath);
     else {
-      const message = `Port ${port} is listed twice; first at ${placeText(before)}`;
+      const message = `Duplicate port ${port}; first at ${placeText(before)}`;
       yield { path: portPath, message };
     }
   }

@@ -9,12 +9,12 @@ const keys: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "": {
     agents: "agents that dial the directors",
     fellows: "fellow directors",
-    announce: "announcing VIPs",
+    announce: "announcement of VIPs",
     bgp: "BGP",
   },
   "pools[]": { checks: "health checks", scheduler: "choice of scheduler" },
   "services[]": {
-    need: "announcing by healthy backends",
+    need: "announcement by healthy backends",
     key: "choice of hash key",
     hash: "choice of hash key",
     hashKey: "choice of hash key",

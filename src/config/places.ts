@@ -38,6 +38,6 @@ export function* repeated(
   for (const [path, item] of items) {
     const before = first.get(item);
     if (before === undefined) first.set(item, path);
-    else yield { path, message: `${what} ${quote(item)} is taken; first at ${placeText(before)}` };
+    else yield { path, message: `Duplicate ${what} ${quote(item)}; first at ${placeText(before)}` };
   }
 }

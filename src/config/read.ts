@@ -59,7 +59,7 @@ async function readText(file: string): Promise<string> {
   if (bytes.length > fileMaxBytes) {
     throw fileError(
       file,
-      `Larger than ${fileMaxBytes / 1024 / 1024} MiB, which no configuration is`,
+      `Larger than ${fileMaxBytes / 1024 / 1024} MiB, the most a configuration may be`,
     );
   }
   if (!isUtf8(bytes)) throw notUtf8(file, bytes);

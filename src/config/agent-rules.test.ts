@@ -1,0 +1,67 @@
+/** What is wrong with an agent's file beyond its shape. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { formatIssue } from "./issue.ts";
+import { checkText } from "./parse.ts";
+import type { SecretReading } from "./secret.ts";
+
+const rows: readonly { name: string; text: string; issues: readonly string[] }[] = [
+  {
+    name: "an interface twice",
+    text: "agent: { interfaces: [eth0, eth0], vips: [192.0.2.10], directors: [198.51.100.2] }\n",
+    issues: ['1:29: agent.interfaces[1]: Duplicate interface "eth0"; first at 1:23'],
+  },
+  {
+    name: "a VIP twice",
+    text: 'agent: { interfaces: [eth0], vips: ["2001:db8::10", "2001:db8:0::10"], directors: [198.51.100.2] }\n',
+    issues: ['1:53: agent.vips[1]: Duplicate VIP "2001:db8::10"; first at 1:37'],
+  },
+  {
+    name: "a VIP that no client reaches",
+    text: "agent: { interfaces: [eth0], vips: [224.0.0.1], directors: [198.51.100.2] }\n",
+    issues: [
+      "1:37: agent.vips[0]: 224.0.0.1 is a multicast address and cannot be a VIP; use a unicast address",
+    ],
+  },
+  {
+    name: "a director twice",
+    text: "agent: { interfaces: [eth0], vips: [192.0.2.10], directors: [198.51.100.2, 198.51.100.2] }\n",
+    issues: ['1:76: agent.directors[1]: Duplicate director "198.51.100.2"; first at 1:62'],
+  },
+  {
+    name: "a director that cannot be one",
+    text: 'agent: { interfaces: [eth0], vips: [192.0.2.10], directors: ["::1"] }\n',
+    issues: [
+      "1:62: agent.directors[0]: ::1 is a loopback address and cannot be a director; use a unicast address",
+    ],
+  },
+  {
+    name: "a director that is a VIP",
+    text: "agent: { interfaces: [eth0], vips: [192.0.2.10], directors: [192.0.2.10] }\n",
+    issues: [
+      "1:62: agent.directors[0]: 192.0.2.10 is a VIP, at 1:37; a director sends from an address of its own",
+    ],
+  },
+  {
+    name: "several mistakes",
+    text: "agent: { interfaces: [eth 0], vips: [192.0.2.10, x, 192.0.2.10], directors: [], instance: A }\n",
+    issues: [
+      '1:23: agent.interfaces[0]: Expected an interface name: 1 to 15 bytes without space, / or :; got "eth 0"',
+      '1:50: agent.vips[1]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "x"',
+      '1:53: agent.vips[2]: Duplicate VIP "192.0.2.10"; first at 1:38',
+      "1:77: agent.directors: Expected a list of at least one address; got an empty list",
+      '1:91: agent.instance: Expected a name: 1 to 32 of a-z, 0-9 and "-"; got "A"',
+    ],
+  },
+];
+
+const readSecret = (): SecretReading => ({ kind: "refused", reason: "not read here" });
+
+for (const { name, text, issues } of rows) {
+  test(`checkText() of an agent's file: ${name}`, () => {
+    const found = checkText(text, "f", readSecret).map((issue) =>
+      formatIssue(issue).slice("f:".length),
+    );
+    assert.deepEqual(found, issues);
+  });
+}
