@@ -20,8 +20,13 @@ install_npm_packages() {
   # The errors only: an older npm warns that its own Node is too old for a package, which the Node
   # it is about to install is not.
   npm ci --loglevel=error >&2
+  # npm 9 does not link the command of a package that a folder (tools/node) depends on.
+  local node
+  for node in node_modules/node-linux-*/bin/node; do
+    ln -sfn "../${node#node_modules/}" node_modules/.bin/node
+  done
   if ! node_modules/.bin/node --version >/dev/null; then
-    echo "setup: npm ci brought no Node for $(uname -m), it needs optional packages (npm config get omit) and x64 or arm64" >&2
+    echo "setup: npm ci brought no Node for $(uname -m): it needs x64 or arm64, and optional packages (npm config get omit)" >&2
     exit 1
   fi
   printf '%s\n' "$wanted" >"$stamp"

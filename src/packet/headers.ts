@@ -20,7 +20,6 @@ export const IPPROTO_IPV6 = 41;
 export const IPPROTO_ROUTING = 43;
 export const IPPROTO_FRAGMENT = 44;
 export const IPPROTO_ICMPV6 = 58;
-export const IPPROTO_NONE = 59;
 export const IPPROTO_DSTOPTS = 60;
 
 /** Bits of `Ipv4.flagsFragment`; the low 13 are the offset in units of 8 bytes (RFC 791 §3.1). */
