@@ -6,6 +6,7 @@
 import { MapFlag, MapType } from "../bpf/image.ts";
 import type { MapSpec } from "../bpf/image.ts";
 import { BpfAttribute, bpf, BpfCommand, objectInfo, textAt } from "./bpf-syscall.ts";
+import { loadMapBtf } from "./btf.ts";
 import { errnoOf, KernelError } from "./errors.ts";
 import { call, mapShared, memory } from "./libc.ts";
 import { notPermitted } from "./not-permitted.ts";
@@ -15,13 +16,6 @@ import { possibleCpuCount } from "./possible-cpus.ts";
 /** Flags of an update, include/uapi/linux/bpf.h. */
 export const UpdateFlag = { BPF_ANY: 0n, BPF_NOEXIST: 1n, BPF_EXIST: 2n } as const;
 export type UpdateFlag = (typeof UpdateFlag)[keyof typeof UpdateFlag];
-
-/** BTF of key and value, by type id in a loaded BTF object; the kernel keeps it with the map. */
-export interface MapBtf {
-  readonly fd: number;
-  readonly keyTypeId: number;
-  readonly valueTypeId: number;
-}
 
 /** A live, writable view of an array's values, shared with the programs that use it. */
 export interface MappedValues {
@@ -162,17 +156,16 @@ export class BpfMap {
 export interface CreateMapOptions {
   /** Template for maps of maps: type, key and value size, and flags of what goes in. */
   readonly inner?: BpfMap;
-  readonly btf?: MapBtf;
 }
 
 const createAttribute = new BpfAttribute(80);
 
 /**
- * Creates a map.
- * @throws {KernelError} MAP_CREATE, NOT_PERMITTED
+ * Creates a map, with BTF when its values have a layout.
+ * @throws {KernelError} MAP_CREATE, BTF_LOAD, NOT_PERMITTED
  */
 export function createMap(spec: MapSpec, options: CreateMapOptions = {}): BpfMap {
-  const { inner, btf } = options;
+  const btf = loadMapBtf(spec);
   const attribute = createAttribute
     .clear()
     .u32(0, spec.type)
@@ -180,25 +173,32 @@ export function createMap(spec: MapSpec, options: CreateMapOptions = {}): BpfMap
     .u32(8, spec.valueSize)
     .u32(12, spec.maxEntries)
     .u32(16, spec.flags)
-    .u32(20, inner?.fd ?? 0)
+    .u32(20, options.inner?.fd ?? 0)
     .name(28, spec.name);
   if (btf) attribute.u32(48, btf.fd).u32(52, btf.keyTypeId).u32(56, btf.valueTypeId);
   try {
     return new BpfMap(bpf(BpfCommand.BPF_MAP_CREATE, attribute), spec);
   } catch (cause) {
-    const errno = errnoOf(cause);
-    if (errno === "EPERM") throw notPermitted(`create map "${spec.name}"`, cause);
-    const shape = `type ${typeName(spec.type)}, key ${spec.keySize}, value ${spec.valueSize}, ${spec.maxEntries} entries, flags 0x${spec.flags.toString(16)}`;
-    const why =
-      errno === "ENOMEM"
-        ? "the kernel has not enough memory for it, configure fewer or smaller entries"
-        : `${errno}, the kernel does not make a map of ${shape}`;
-    throw new KernelError(
-      `Cannot create map "${spec.name}": ${why}`,
-      { code: "MAP_CREATE" },
-      { cause },
-    );
+    throw createFailure(spec, cause);
+  } finally {
+    // The map holds a reference of its own.
+    if (btf) call("close", btf.fd);
   }
+}
+
+function createFailure(spec: MapSpec, cause: unknown): KernelError {
+  const errno = errnoOf(cause);
+  if (errno === "EPERM") return notPermitted(`create map "${spec.name}"`, cause);
+  const shape = `type ${typeName(spec.type)}, key ${spec.keySize}, value ${spec.valueSize}, ${spec.maxEntries} entries, flags 0x${spec.flags.toString(16)}`;
+  const why =
+    errno === "ENOMEM"
+      ? "ENOMEM, not enough kernel memory, configure fewer or smaller entries"
+      : `${errno}, the kernel makes no map of ${shape}`;
+  return new KernelError(
+    `Cannot create map "${spec.name}": ${why}`,
+    { code: "MAP_CREATE" },
+    { cause },
+  );
 }
 
 /** What the kernel says of a map. */

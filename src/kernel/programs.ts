@@ -5,7 +5,9 @@
  */
 import { explainVerifierLog, formatExplanation } from "../bpf/verifier-log.ts";
 import type { MapSpec, ProgramImage } from "../bpf/image.ts";
+import { ProgramType } from "../bpf/image.ts";
 import { BpfAttribute, bpf, BpfCommand, objectInfo, textAt } from "./bpf-syscall.ts";
+import { loadBtf } from "./btf.ts";
 import { errnoOf, KernelError } from "./errors.ts";
 import { addressOf, call, cString, memory, offHeap } from "./libc.ts";
 import { notPermitted } from "./not-permitted.ts";
@@ -46,6 +48,7 @@ export class Program {
   }
 }
 
+const BPF_F_SLEEPABLE = 1 << 4;
 const BPF_F_XDP_HAS_FRAGS = 1 << 5;
 const LOG_BYTES = 16 << 20;
 // The verifier gives up with EAGAIN when a signal is pending; libbpf tries as often.
@@ -86,7 +89,7 @@ function loadWith(
     .u32(4, instructions.length / 8)
     .pointer(8, instructions)
     .pointer(16, license)
-    .u32(44, options.fragments === true ? BPF_F_XDP_HAS_FRAGS : 0)
+    .u32(44, flagsOf(image, options))
     .name(48, image.name);
   if (btf !== null) {
     attribute.u32(72, btf);
@@ -117,6 +120,11 @@ function loadWith(
   // Keeps what the attribute points to alive until the last call is over.
   throw rejection(image, refusal, textAt(log, 0, LOG_BYTES), [license, funcInfo, lineInfo]);
 }
+
+/** Programs of type SYSCALL are sleepable or nothing (kernel/bpf/verifier.c, check_attach_btf_id()). */
+const flagsOf = ({ type }: ProgramImage, { fragments }: LoadOptions): number =>
+  (type === ProgramType.BPF_PROG_TYPE_SYSCALL ? BPF_F_SLEEPABLE : 0) |
+  (fragments === true ? BPF_F_XDP_HAS_FRAGS : 0);
 
 function submit(attribute: BpfAttribute): number {
   for (let attempt = 1; ; attempt++) {
@@ -153,34 +161,6 @@ function rejection(image: ProgramImage, cause: unknown, log: string, _alive: unk
     { code: "PROG_LOAD", log, explanation },
     { cause },
   );
-}
-
-/**
- * Loads a BTF blob and returns its file descriptor.
- * @param owner names whose BTF it is, for the error
- * @throws {KernelError} BTF_LOAD, NOT_PERMITTED
- */
-export function loadBtf(btf: Uint8Array, owner: string): number {
-  const bytes = offHeap(btf);
-  const log = memory(1 << 16);
-  const attribute = new BpfAttribute(32).pointer(0, bytes).u32(16, bytes.length);
-  try {
-    return bpf(BpfCommand.BPF_BTF_LOAD, attribute);
-  } catch (cause) {
-    const errno = errnoOf(cause);
-    if (errno === "EPERM") throw notPermitted(`load the BTF of "${owner}"`, cause);
-    attribute.pointer(8, log).u32(20, log.length).u32(24, 1);
-    try {
-      return bpf(BpfCommand.BPF_BTF_LOAD, attribute);
-    } catch {
-      const text = textAt(log, 0, log.length).trim();
-      throw new KernelError(
-        `Cannot load the BTF of "${owner}": ${errno}, ${text.split("\n").at(-1) || "no reason given"}`,
-        { code: "BTF_LOAD", log: text },
-        { cause },
-      );
-    }
-  }
 }
 
 export interface ProgramInfo {

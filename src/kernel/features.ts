@@ -1,0 +1,137 @@
+/**
+ * What this kernel has beyond the oldest one supported. Asked of the kernel by loading tiny programs,
+ * since distributions backport; by version only where nothing can be seen from outside.
+ */
+import { release } from "node:os";
+import type { ProgramImage } from "../bpf/image.ts";
+import { ProgramType } from "../bpf/image.ts";
+import type { Instruction } from "../bpf/isa.ts";
+import {
+  Alu,
+  assembleInstructions,
+  CallKind,
+  Class,
+  FRAME,
+  Jump,
+  Mode,
+  SizeBits,
+  Source,
+} from "../bpf/isa.ts";
+import { BpfAttribute, bpf, BpfCommand } from "./bpf-syscall.ts";
+import { errnoOf, KernelError } from "./errors.ts";
+import type { KernelVersion } from "./kernel-version.ts";
+import { isAtLeast, parseKernelVersion } from "./kernel-version.ts";
+import { AttachType } from "./links.ts";
+import { notPermitted } from "./not-permitted.ts";
+import { loadProgram } from "./programs.ts";
+
+export interface KernelFeatures {
+  readonly release: string;
+  readonly version: KernelVersion;
+  /** Instruction set v4: sign-extending moves and loads, plain byte swaps, 32-bit gotos (6.6). */
+  readonly cpuV4: boolean;
+  /** TC programs attach by link (6.6, CONFIG_NET_XGRESS). */
+  readonly tcx: boolean;
+  /** Look-ups in per-CPU arrays are inlined instead of called (6.10). */
+  readonly perCpuArrayInlined: boolean;
+}
+
+/**
+ * Probes the running kernel.
+ * @throws {KernelError} NOT_PERMITTED
+ */
+export function probeFeatures(): KernelFeatures {
+  const version = parseKernelVersion(release());
+  return {
+    release: release(),
+    version,
+    cpuV4: loads(CPU_V4),
+    tcx: hasTcx(),
+    // The inlining leaves no trace a program could see: percpu_array_map_gen_lookup() in
+    // kernel/bpf/arraymap.c, for x86-64 and arm64 since 6.10.
+    perCpuArrayInlined: isAtLeast(version, 6, 10),
+  };
+}
+
+/**
+ * Whether programs of `type` may call the helper `id` (`enum bpf_func_id`).
+ * @throws {KernelError} NOT_PERMITTED
+ */
+export function hasHelper(type: ProgramType, id: number): boolean {
+  const code = Class.JMP | Jump.call;
+  const call = { code, dst: 0, src: CallKind.HELPER, offset: 0, imm: id };
+  try {
+    loadProgram(probe(type, [call, EXIT]), noMaps).close();
+    return true;
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.code !== "PROG_LOAD") throw error;
+    // Other complaints are about its arguments, which the verifier looks at only when it may be called.
+    return !/invalid func |unknown func |program of this type cannot use helper /.test(
+      error.log ?? "",
+    );
+  }
+}
+
+const EXIT: Instruction = { code: Class.JMP | Jump.exit, dst: 0, src: 0, offset: 0, imm: 0 };
+
+/** One instruction of each kind that v4 adds (RFC 9669, conformance of the Linux 6.6 series). */
+const CPU_V4: readonly Instruction[] = [
+  { code: Class.ALU64 | Alu.mov, dst: 1, src: 0, offset: 0, imm: 1 },
+  // r0 = (s8) r1
+  { code: Class.ALU64 | Alu.mov | Source.REG, dst: 0, src: 1, offset: 8, imm: 0 },
+  // r0 = bswap16 r0
+  { code: Class.ALU64 | Alu.end, dst: 0, src: 0, offset: 0, imm: 16 },
+  { code: Class.STX | Mode.MEM | SizeBits[8], dst: FRAME, src: 0, offset: -8, imm: 0 },
+  // r0 = *(s8 *)(r10 - 8)
+  { code: Class.LDX | Mode.MEMSX | SizeBits[1], dst: 0, src: FRAME, offset: -8, imm: 0 },
+  // r0 s/= 1
+  { code: Class.ALU64 | Alu.div, dst: 0, src: 0, offset: 1, imm: 1 },
+  // gotol +0
+  { code: Class.JMP32 | Jump.ja, dst: 0, src: 0, offset: 0, imm: 0 },
+  EXIT,
+];
+
+function loads(instructions: readonly Instruction[]): boolean {
+  try {
+    loadProgram(probe(ProgramType.BPF_PROG_TYPE_XDP, instructions), noMaps).close();
+    return true;
+  } catch (error) {
+    if (error instanceof KernelError && error.code === "PROG_LOAD") return false;
+    throw error;
+  }
+}
+
+const probe = (type: ProgramType, instructions: readonly Instruction[]): ProgramImage => ({
+  name: "carom_probe",
+  type,
+  license: "Dual MIT/GPL",
+  instructions: assembleInstructions(instructions),
+  maps: [],
+  btf: new Uint8Array(),
+  funcInfo: new Uint8Array(),
+  lineInfo: new Uint8Array(),
+  lines: [],
+});
+
+const noMaps = (): never => {
+  throw new Error("A probe has no maps");
+};
+
+// `lo` in every network namespace.
+const LOOPBACK_IFINDEX = 1;
+
+/** Asks what is attached to `lo`: kernels without TCX know no such attach type (EINVAL). */
+function hasTcx(): boolean {
+  const attribute = new BpfAttribute(64)
+    .u32(0, LOOPBACK_IFINDEX)
+    .u32(4, AttachType.BPF_TCX_INGRESS);
+  try {
+    bpf(BpfCommand.BPF_PROG_QUERY, attribute);
+    return true;
+  } catch (cause) {
+    const errno = errnoOf(cause);
+    if (errno === "EPERM") throw notPermitted("ask the kernel for TCX", cause);
+    // ENOENT: nothing was ever attached there (kernel/bpf/mprog.c).
+    return errno === "ENOENT";
+  }
+}
