@@ -5,12 +5,9 @@
 
 export type Role = "director" | "agent";
 
-/** The folder of an instance's pins for a role; each start makes a generation of its own below it. */
+/** The folder of an instance's pins for a role: `apply/generation.ts` says what lies in it. */
 export const pinFolder = (instance: string, role: Role): string =>
   `/sys/fs/bpf/carom/${instance}/${role}`;
-
-/** The pinned link of a program on an interface: it outlives generations. */
-export const linkPin = (folder: string, ifindex: number): string => `${folder}/link_${ifindex}`;
 
 export const RUN_FOLDER = "/run/carom";
 
