@@ -22,6 +22,12 @@ const rows: readonly { name: string; path: string; code: string; violation: stri
     violation: null,
   },
   {
+    name: "a packet in the builder",
+    path: "src/bpf/program.ts",
+    code: 'import { Tcp } from "../packet/headers.ts";',
+    violation: "src/bpf/program.ts: imports ../packet/headers.ts, bpf may not know packet",
+  },
+  {
     name: "upward",
     path: "src/net/address.ts",
     code: 'import { plan } from "../plan/plan.ts";',

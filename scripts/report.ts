@@ -37,7 +37,7 @@ export function resultsOf(outcome: Outcome, skipIsFailure: boolean): Result[] {
     ending ?? (results.length === 0 ? "has no tests: nothing would fail if it broke" : null);
   const isExplained = results.some((result) => result.state === "failed") && !outcome.timedOut;
   if (trouble !== null && !isExplained) {
-    const reason = withOutput(trouble + stillRunning(outcome), outcome.output);
+    const reason = trouble + stillRunning(outcome);
     results.push({ task: task.name, name: "(the file)", state: "failed", reason, durationMs });
   }
   return results;

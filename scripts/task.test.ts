@@ -35,6 +35,11 @@ test("run() gives the output and the exit code", async () => {
   assert.equal(outcome.timedOut, false);
 });
 
+test("run() finds the Node of the lock file first", async () => {
+  const { output } = await run(task(["node", "--version"]), never);
+  assert.equal(output, `${process.version}\n`);
+});
+
 test("run() says that a command cannot be started", async () => {
   const { code, output } = await run(task(["carom-no-such-command"]), never);
   assert.equal(code, null);

@@ -32,13 +32,19 @@ const GRACE_MS = 5_000;
 /** Of the output of one task; the end says what went wrong. */
 const OUTPUT_CHARACTERS_MAX = 200_000;
 
+/** `node` and the tools of the lock file come before the machine's. */
+const env = {
+  ...process.env,
+  PATH: `${import.meta.dirname}/../node_modules/.bin:${process.env["PATH"] ?? ""}`,
+};
+
 /** Runs `task`. Never rejects for what the task does; stops it when `signal` aborts. */
 export async function run(task: Task, signal: AbortSignal): Promise<Outcome> {
   const startMs = performance.now();
   const [file, ...args] = task.command;
   // 3: events, written by the reporter. 4: stays open for as long as we live.
   const stdio = ["ignore", "pipe", "pipe", "pipe", "pipe"] as const;
-  const child = spawn(file, args, { detached: true, stdio: [...stdio] });
+  const child = spawn(file, args, { detached: true, stdio: [...stdio], env });
   const [, stdout, stderr, reported, life] = child.stdio as [
     null,
     Readable,
@@ -54,7 +60,10 @@ export async function run(task: Task, signal: AbortSignal): Promise<Outcome> {
     });
   }
   const events: TestEvent[] = [];
-  createInterface(reported).on("line", (line) => events.push(JSON.parse(line) as TestEvent));
+  createInterface(reported).on("line", (line) => {
+    // A process that was killed may leave half a line.
+    if (line.endsWith("}")) events.push(JSON.parse(line) as TestEvent);
+  });
   // A child that never looks at it, or is gone: nothing to do.
   life.on("error", () => undefined);
 
