@@ -41,7 +41,7 @@ const daemon = {
   xdpMode: z.enum(xdpModes).describe(oneOf(xdpModes)).default("auto"),
 };
 
-const backend = z
+export const backendSchema = z
   .strictObject({
     name,
     address,
@@ -55,19 +55,19 @@ const backend = z
   })
   .describe("a map with the keys name and address");
 
-const pool = z
+export const poolSchema = z
   .strictObject({
     name,
     forwarding: forwarding.default(defaultForwarding),
     backends: z
-      .array(backend)
+      .array(backendSchema)
       .min(1)
       .max(backendsMax)
       .describe(`a list of 1 to ${backendsMax} backends`),
   })
   .describe("a map with the keys name and backends");
 
-const service = z
+export const serviceSchema = z
   .strictObject({
     name,
     vips: z.array(address).min(1).describe("a list of at least one address"),
@@ -88,8 +88,8 @@ export const directorFile = z
         hashKeyFile: z.string().min(1).describe("a file name").optional(),
       })
       .describe("a map with the key interfaces"),
-    pools: z.array(pool).describe("a list of pools").default([]),
-    services: z.array(service).describe("a list of services").default([]),
+    pools: z.array(poolSchema).describe("a list of pools").default([]),
+    services: z.array(serviceSchema).describe("a list of services").default([]),
   })
   .describe("a map with the keys director, pools and services, or agent");
 export type DirectorFile = z.output<typeof directorFile>;
@@ -105,7 +105,6 @@ export const agentFile = z
       .describe("a map with the keys interfaces, vips and directors"),
   })
   .describe("a map with the key agent");
-export type AgentFile = z.output<typeof agentFile>;
 
 /** What is left of a file when everything invalid is taken out. List items keep their places. */
 export type Draft<T> = T extends readonly (infer Item)[]
