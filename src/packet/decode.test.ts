@@ -6,8 +6,17 @@ import { decode, problemsOf } from "./decode.ts";
 import { formatPacket } from "./format.ts";
 import {
   ICMP_DEST_UNREACH,
+  ICMP_ECHO,
+  ICMP_ECHOREPLY,
   ICMP_FRAG_NEEDED,
+  ICMP_PARAMETERPROB,
+  ICMP_TIME_EXCEEDED,
+  ICMPV6_DEST_UNREACH,
+  ICMPV6_ECHO_REPLY,
+  ICMPV6_ECHO_REQUEST,
+  ICMPV6_PARAMPROB,
   ICMPV6_PKT_TOOBIG,
+  ICMPV6_TIME_EXCEED,
   IP_MF,
   IPPROTO_TCP,
   IPPROTO_UDP,
@@ -170,15 +179,32 @@ for (const { name, packet, problems } of rows) {
   test(`problemsOf() ${name}`, () => assert.deepEqual(problemsOf(packet), problems));
 }
 
-test("decode() reads the packet an ICMP error quotes", () => {
-  const error = bare().ipv6(CLIENT_6, VIP_6).icmpv6({ type: ICMPV6_PKT_TOOBIG }, quoted6);
-  const { layers } = decode(error, "ip");
-  const kinds = ["ipv6", "icmpv6", "ipv6", "udp", "payload"];
-  assert.deepEqual(
-    layers.map((layer) => layer.kind),
-    kinds,
-  );
-});
+const quoting: readonly { version: 4 | 6; type: number; quotes: boolean }[] = [
+  { version: 4, type: ICMP_DEST_UNREACH, quotes: true },
+  { version: 4, type: ICMP_TIME_EXCEEDED, quotes: true },
+  { version: 4, type: ICMP_PARAMETERPROB, quotes: true },
+  { version: 4, type: ICMP_ECHO, quotes: false },
+  { version: 4, type: ICMP_ECHOREPLY, quotes: false },
+  { version: 6, type: ICMPV6_DEST_UNREACH, quotes: true },
+  { version: 6, type: ICMPV6_PKT_TOOBIG, quotes: true },
+  { version: 6, type: ICMPV6_TIME_EXCEED, quotes: true },
+  { version: 6, type: ICMPV6_PARAMPROB, quotes: true },
+  { version: 6, type: ICMPV6_ECHO_REQUEST, quotes: false },
+  { version: 6, type: ICMPV6_ECHO_REPLY, quotes: false },
+];
+
+for (const { version, type, quotes } of quoting) {
+  test(`decode() of ICMP over IPv${version}, type ${type}, ${quotes ? "reads" : "leaves"} a packet inside`, () => {
+    const packet =
+      version === 4
+        ? bare().ipv4(CLIENT, VIP).icmp({ type }, quoted4)
+        : bare().ipv6(CLIENT_6, VIP_6).icmpv6({ type }, quoted6);
+    const { layers } = decode(packet, "ip");
+    const inside = layers.slice(2).map((layer) => layer.kind);
+    const quoted = version === 4 ? ["ipv4", "payload"] : ["ipv6", "udp", "payload"];
+    assert.deepEqual(inside, quotes ? quoted : ["payload"]);
+  });
+}
 
 test("decode() and formatPacket() take any bytes", () => {
   const header = fc.constantFrom(
