@@ -100,6 +100,12 @@ const exact: readonly { name: string; packet: Uint8Array; bytes: string }[] = [
     packet: bare().ipv4(CLIENT, VIP, { checksum: 0 }).icmp({ identifier: 2, sequence: 3 }),
     bytes: "4500001c 00004000 40010000 c0000201 c0000202 0800 f7fa 0002 0003",
   },
+  {
+    // Pseudo header 2001+0db8+0001+2001+0db8+0002+0008+003a = 5bb7, then 8000+0001+0001: ~dbb9 is 2446.
+    name: "an ICMPv6 echo",
+    packet: bare().ipv6(CLIENT_6, VIP_6).icmpv6(),
+    bytes: `60000000 0008 3a 40 ${IPV6_ADDRESSES} 8000 2446 0001 0001`,
+  },
 ];
 
 for (const { name, packet, bytes } of exact) {
