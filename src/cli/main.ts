@@ -7,9 +7,17 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { backendCommand } from "./backend.ts";
 import { checkCommand } from "./check.ts";
+import { directorCommand } from "./director.ts";
+import { statusCommand } from "./status.ts";
 
-const commands: readonly (() => Command)[] = [checkCommand];
+const commands: readonly (() => Command)[] = [
+  directorCommand,
+  checkCommand,
+  statusCommand,
+  backendCommand,
+];
 
 async function main(args: readonly string[]): Promise<number> {
   const program = new Command("carom")

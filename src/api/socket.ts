@@ -1,0 +1,93 @@
+/**
+ * An API on a Unix socket, both ends. The socket is also what says that a daemon runs: a path where
+ * nobody answers was left by one that was killed.
+ */
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { request, type Server } from "node:http";
+import { dirname } from "node:path";
+import { createAdaptorServer } from "@hono/node-server";
+import type { Hono } from "hono";
+
+/** Owner and group may speak to a daemon, others may not. */
+const SOCKET_MODE = 0o660;
+const ANSWER_WITHIN_MS = 5000;
+
+export interface ApiSocket {
+  close(): Promise<void>;
+}
+
+/** Serves `app` at `path`. A socket left by a process that is gone is replaced. */
+export async function serveSocket(app: Hono, path: string): Promise<ApiSocket> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  rmSync(path, { force: true });
+  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(path, resolve);
+  });
+  chmodSync(path, SOCKET_MODE);
+  return {
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+    },
+  };
+}
+
+export interface Answer {
+  readonly status: number;
+  /** Parsed JSON. */
+  readonly body: unknown;
+}
+
+/** Nobody answers at the socket. */
+export class NotRunningError extends Error {
+  constructor(path: string, cause: unknown) {
+    super(`No daemon answers at ${path}`, { cause });
+    this.name = "NotRunningError";
+  }
+}
+
+/**
+ * One request to the daemon behind a socket.
+ * @throws {NotRunningError} when there is none
+ */
+export function ask(
+  path: string,
+  method: "GET" | "PUT",
+  route: string,
+  body?: unknown,
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      {
+        socketPath: path,
+        method,
+        path: route,
+        timeout: ANSWER_WITHIN_MS,
+        headers: body === undefined ? {} : { "content-type": "application/json" },
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("error", reject);
+        response.on("end", () => {
+          try {
+            const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+            resolve({ status: response.statusCode ?? 0, body: parsed });
+          } catch (cause) {
+            reject(new Error(`The daemon at ${path} answered something else than JSON`, { cause }));
+          }
+        });
+      },
+    );
+    sent.on("timeout", () => sent.destroy(new Error(`The daemon at ${path} does not answer`)));
+    sent.on("error", (error: NodeJS.ErrnoException) => {
+      const gone = error.code === "ENOENT" || error.code === "ECONNREFUSED";
+      reject(gone ? new NotRunningError(path, error) : error);
+    });
+    sent.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}

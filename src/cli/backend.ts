@@ -1,0 +1,45 @@
+/** `carom backend STATE POOL/NAME`: takes a backend out of a running director, or back in. */
+import { Argument, Command } from "commander";
+
+/** The words operators use, and the state each sets. */
+const verbs = { up: "up", down: "down", drain: "drained" } as const;
+
+export const backendCommand = (): Command =>
+  new Command("backend")
+    .description("set the state of a backend of the running director")
+    .addArgument(new Argument("<state>", "what it shall be").choices(Object.keys(verbs)))
+    .argument("<pool/backend>", "which one")
+    .option("-i, --instance <name>", "of the director", "main")
+    .addHelpText(
+      "after",
+      `
+A backend that is down or drained gets no packets; its share goes to the others,
+and no flow of theirs moves. Until flows are handed on, its own flows break.
+
+Examples:
+  carom backend down web/web-2
+  carom backend up web/web-2`,
+    )
+    .action(async (verb: keyof typeof verbs, name: string, { instance }: { instance: string }) => {
+      const [pool, backend] = name.split("/").map(encodeURIComponent);
+      if (pool === undefined || backend === undefined || name.split("/").length !== 2) {
+        console.error(`carom: Cannot tell pool and backend of "${name}": write POOL/BACKEND`);
+        process.exitCode = 2;
+        return;
+      }
+      const [{ ask }, { socketPath }] = await Promise.all([
+        import("../api/socket.ts"),
+        import("../daemon/instance.ts"),
+      ]);
+      const route = `/v1/pools/${pool}/backends/${backend}/state`;
+      const { status, body } = await ask(socketPath(instance, "director"), "PUT", route, {
+        state: verbs[verb],
+      });
+      if (status === 200) {
+        const { changed } = body as { readonly changed: boolean };
+        console.log(`${name} is ${verbs[verb]}${changed ? "" : " already"}`);
+        return;
+      }
+      console.error(`carom: ${(body as { readonly detail: string }).detail}`);
+      process.exitCode = 1;
+    });

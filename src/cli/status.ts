@@ -1,0 +1,61 @@
+/** `carom status`: what a running director does, as tables for people or JSON. */
+import { Command } from "commander";
+import type { DirectorStatus } from "../api/director.ts";
+import { formatTable } from "./table.ts";
+
+export const statusCommand = (): Command =>
+  new Command("status")
+    .description("show services, backends and counters of the running director")
+    .option("-i, --instance <name>", "of the director", "main")
+    .option("--json", "print JSON")
+    .action(async ({ instance, json }: { instance: string; json?: true }) => {
+      const [{ ask }, { socketPath }] = await Promise.all([
+        import("../api/socket.ts"),
+        import("../daemon/instance.ts"),
+      ]);
+      const { body } = await ask(socketPath(instance, "director"), "GET", "/v1/status");
+      console.log(json === true ? JSON.stringify(body, null, 2) : format(body as DirectorStatus));
+    });
+
+function format(status: DirectorStatus): string {
+  const interfaces = status.interfaces.map(({ name, mode }) => `${name} (${mode})`).join(", ");
+  const services = formatTable(
+    ["service", "vips", "ports", "pool", "packets", "bytes"],
+    status.services.map((service) => [
+      service.name,
+      service.vips.join(" "),
+      `${service.ports.join(" ")}/${service.protocol}`,
+      service.pool,
+      String(service.packets),
+      String(service.bytes),
+    ]),
+  );
+  const backends = formatTable(
+    ["pool", "backend", "address", "by", "weight", "state", "buckets", "packets", "next hop"],
+    status.pools.flatMap((pool) =>
+      pool.backends.map((backend) => [
+        pool.name,
+        backend.name,
+        backend.address,
+        backend.forwarding,
+        String(backend.weight),
+        backend.state,
+        `${((100 * backend.buckets) / pool.buckets).toFixed(1)} %`,
+        String(backend.packets),
+        backend.nextHop ?? "unresolved",
+      ]),
+    ),
+  );
+  const reasons = formatTable(
+    ["reason", "packets", "bytes"],
+    Object.entries(status.reasons)
+      .filter(([, { packets }]) => packets > 0)
+      .map(([name, { packets, bytes }]) => [name, String(packets), String(bytes)]),
+  );
+  return [
+    `director "${status.instance}", pid ${status.pid}, on ${interfaces}`,
+    services,
+    backends,
+    reasons,
+  ].join("\n\n");
+}

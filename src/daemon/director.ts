@@ -1,0 +1,332 @@
+/**
+ * The director: assembles what the other modules provide, in this order.
+ *
+ *     facts of the host → problems (all at once, nothing touched yet)
+ *     tables, in a worker          kernel process, both at the same time
+ *     maps and arena, filled  →  programs attached  →  API
+ *
+ * While it runs, three things change what packets see: a backend's state (a store a bucket), a
+ * neighbour's MAC (one store), and links, addresses or routes (a new state laid out and published).
+ */
+import {
+  directorApi,
+  type DirectorControl,
+  type DirectorStatus,
+  type StateChange,
+} from "../api/director.ts";
+import { type ApiSocket, serveSocket } from "../api/socket.ts";
+import { DirectorDatapath, type AttachTo } from "../apply/director-datapath.ts";
+import { DirectorTables } from "../apply/director-tables.ts";
+import { type Attachment, ownLinks } from "../apply/generation.ts";
+import { Neighbours } from "../apply/neighbours.ts";
+import { DEFAULT_HASH_KEY, flowHashKey } from "../datapath/flow-hash.ts";
+import { KernelProcess } from "../kernel/kernel-process.ts";
+import { BPFFS, isOnBpffs } from "../kernel/pins.ts";
+import { readMachineFacts, unmetRequirement } from "../kernel/requirements.ts";
+import { Rtnetlink } from "../kernel/rtnetlink.ts";
+import { type RtnetlinkEvent, RtnetlinkEvents } from "../kernel/rtnetlink-events.ts";
+import { attachedXdp } from "../kernel/xdp-attached.ts";
+import type { BackendState, DirectorConfig } from "../model/model.ts";
+import { formatIp } from "../net/address.ts";
+import { formatMac } from "../net/mac.ts";
+import {
+  arenaBytesFor,
+  type DesiredState,
+  desiredState,
+  featuresOf,
+} from "../plan/desired-state.ts";
+import { directorProblems } from "../plan/director-problems.ts";
+import { type Path, pathTo } from "../plan/path.ts";
+import { LiveTable } from "../schedule/live-table.ts";
+import type { TablePlan } from "../schedule/table.ts";
+import { buildTablesInWorker } from "../schedule/worker.ts";
+import { directorStatus } from "./director-status.ts";
+import { pinFolder, socketPath } from "./instance.ts";
+import type { Logger } from "./log.ts";
+import { refuseSecond } from "./running.ts";
+import { StartError } from "./start-error.ts";
+
+export interface DirectorDeps {
+  readonly log: Logger;
+  /** Monotonic milliseconds. */
+  readonly nowMs: () => number;
+}
+
+/** Events of links and routes come in bursts; one look at the host answers a burst. */
+const LOOK_AGAIN_AFTER_MS = 50;
+
+export class Director implements DirectorControl {
+  readonly #config: DirectorConfig;
+  readonly #deps: DirectorDeps;
+  readonly #kernel: KernelProcess;
+  readonly #rtnetlink: Rtnetlink;
+  readonly #neighbours: Neighbours;
+  readonly #plans: readonly TablePlan[];
+  readonly #live: ReadonlyMap<string, LiveTable>;
+  readonly #states = new Map<string, Map<string, BackendState>>();
+  #state: DesiredState;
+  #datapath: DirectorDatapath;
+  #tables: DirectorTables;
+  #attachments: readonly Attachment[] = [];
+  #attached = "";
+  #events: RtnetlinkEvents | null = null;
+  #api: ApiSocket | null = null;
+  #look: NodeJS.Timeout | null = null;
+  #looking: Promise<void> = Promise.resolve();
+
+  /**
+   * Starts a director and returns when packets are forwarded.
+   * @throws {StartError} with every problem found; nothing was changed
+   * @throws {KernelError} when the kernel refuses
+   */
+  static async start(config: DirectorConfig, deps: DirectorDeps): Promise<Director> {
+    const unmet = unmetRequirement(
+      "run a director",
+      ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"],
+      readMachineFacts(),
+    );
+    if (unmet !== null) throw new StartError([unmet]);
+    if (!isOnBpffs(BPFFS)) {
+      throw new StartError([
+        `Cannot run a director: no BPF file system is mounted at ${BPFFS}; mount it with "mount -t bpf bpf ${BPFFS}"`,
+      ]);
+    }
+    await refuseSecond(config.instance, "director");
+    const rtnetlink = Rtnetlink.open();
+    const problems = hostProblems(config, rtnetlink);
+    if (problems.length > 0) {
+      rtnetlink.close();
+      throw new StartError(problems);
+    }
+    const [plans, kernel] = await Promise.all([
+      buildTablesInWorker(config.pools.map(({ backends }) => backends)),
+      KernelProcess.start(),
+    ]);
+    const director = new Director(config, deps, plans, kernel, rtnetlink);
+    try {
+      await director.#run();
+      return director;
+    } catch (error) {
+      director.#datapath.discard();
+      await director.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    config: DirectorConfig,
+    deps: DirectorDeps,
+    plans: readonly TablePlan[],
+    kernel: KernelProcess,
+    rtnetlink: Rtnetlink,
+  ) {
+    this.#config = config;
+    this.#deps = deps;
+    this.#kernel = kernel;
+    this.#rtnetlink = rtnetlink;
+    this.#plans = plans;
+    this.#live = new Map(
+      config.pools.map(({ name, backends }, index) => [
+        name,
+        new LiveTable(plans[index] as TablePlan, backends.keys()),
+      ]),
+    );
+    for (const { name, backends } of config.pools) {
+      this.#states.set(name, new Map(backends.map((backend) => [backend.name, "up"])));
+    }
+    this.#neighbours = new Neighbours({
+      rtnetlink,
+      nowMs: deps.nowMs,
+      onChange: (nextHop, mac) => {
+        const fields = { neighbour: formatIp(nextHop.neighbour), ifindex: nextHop.ifindex };
+        this.#tables.resolve(nextHop, mac);
+        if (mac === null) deps.log.error(fields, "next hop lost");
+        else deps.log.info({ ...fields, mac: formatMac(mac) }, "next hop resolved");
+      },
+      onError: (nextHop, error) => {
+        const fields = { neighbour: formatIp(nextHop.neighbour), ifindex: nextHop.ifindex };
+        deps.log.error({ ...fields, error: error.message }, "next hop cannot be followed");
+      },
+    });
+    this.#state = this.#desired();
+    this.#datapath = new DirectorDatapath(
+      pinFolder(config.instance, "director"),
+      {
+        arenaBytes: arenaBytesFor(this.#state),
+        services: config.services.length,
+        members: config.pools.reduce((sum, { backends }) => sum + backends.length, 0),
+      },
+      kernel,
+    );
+    this.#tables = new DirectorTables(this.#datapath.arena, (nextHop) =>
+      this.#neighbours.follow(nextHop),
+    );
+  }
+
+  setBackendState(pool: string, backend: string, state: BackendState): StateChange {
+    const states = this.#states.get(pool);
+    const live = this.#live.get(pool);
+    if (states === undefined || live === undefined) return "no such pool";
+    const before = states.get(backend);
+    if (before === undefined) return "no such backend";
+    if (before === state) return "unchanged";
+    states.set(backend, state);
+    const member = [...states.keys()].indexOf(backend);
+    const moved = live.setUsable(member, state === "up");
+    this.#tables.setOwners(pool, moved, live.owners);
+    this.#deps.log.info(
+      { pool, backend, from: before, to: state, moved: moved.length },
+      "backend state",
+    );
+    return "changed";
+  }
+
+  status(): DirectorStatus {
+    return directorStatus({
+      config: this.#config,
+      state: this.#state,
+      attachments: this.#attachments,
+      states: this.#states,
+      live: this.#live,
+      nextHops: this.#tables.nextHops(),
+      reasons: this.#datapath.reasons(),
+      services: this.#datapath.services(),
+      members: this.#datapath.members(),
+    });
+  }
+
+  /** Ends the daemon. Programs, maps and links stay: packets are forwarded as before. */
+  async close(): Promise<void> {
+    if (this.#look !== null) clearTimeout(this.#look);
+    this.#events?.close();
+    await this.#looking;
+    await this.#api?.close();
+    this.#neighbours.close();
+    this.#rtnetlink.close();
+    await this.#kernel.close();
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.#deps;
+    this.#events = RtnetlinkEvents.open((event) => this.#onEvent(event));
+    await this.#publish();
+    await this.#attach();
+    this.#api = await serveSocket(directorApi(this), socketPath(this.#config.instance, "director"));
+    for (const { interface: name, mode, fallback, verifiedInstructions } of this.#attachments) {
+      if (fallback !== null) log.warn({ interface: name, why: fallback }, "generic XDP, slower");
+      log.info({ interface: name, mode, verifiedInstructions }, "attached");
+    }
+    if (this.#config.hashKey === null) {
+      log.warn({}, "no hashKeyFile: clients can work out which backend they reach");
+    }
+    log.info({ instance: this.#config.instance, pid: process.pid }, "director running");
+  }
+
+  #onEvent(event: RtnetlinkEvent): void {
+    switch (event.kind) {
+      case "neighbour":
+        this.#neighbours.onEvent(event.change, event.neighbour);
+        break;
+      case "lost":
+        this.#neighbours.readAgain();
+        this.#lookSoon();
+        break;
+      case "link":
+      case "address":
+      case "route":
+        this.#lookSoon();
+        break;
+    }
+  }
+
+  #lookSoon(): void {
+    this.#look ??= setTimeout(() => {
+      this.#look = null;
+      this.#looking = this.#looking.then(() => this.#lookAgain());
+    }, LOOK_AGAIN_AFTER_MS);
+  }
+
+  /** Follows the host: new paths are published, interfaces that changed get a program again. */
+  async #lookAgain(): Promise<void> {
+    try {
+      const desired = this.#desired();
+      if (pathsText(desired) !== pathsText(this.#state)) {
+        this.#state = desired;
+        await this.#publish();
+        this.#deps.log.info({}, "paths to backends changed");
+      }
+      await this.#attach();
+    } catch (error) {
+      this.#deps.log.error(
+        { error: (error as Error).message },
+        "cannot follow a change of this host",
+      );
+    }
+  }
+
+  async #publish(): Promise<void> {
+    await this.#tables.publish(
+      this.#state,
+      ({ name }) => (this.#live.get(name) as LiveTable).owners,
+    );
+    this.#neighbours.retain(this.#tables.nextHops());
+  }
+
+  /** Attaches to the configured interfaces, unless they are as they were the last time. */
+  async #attach(): Promise<void> {
+    const links = this.#rtnetlink.links();
+    const interfaces = this.#config.interfaces.flatMap((name): AttachTo[] => {
+      const link = links.find((candidate) => candidate.name === name);
+      if (link === undefined || link.mac === null) {
+        this.#deps.log.error({ interface: name }, "interface is gone");
+        return [];
+      }
+      return [{ interface: name, ifindex: link.ifindex, mac: link.mac }];
+    });
+    const attached = interfaces.map((at) => `${at.ifindex} ${formatMac(at.mac)}`).join();
+    if (attached === this.#attached) return;
+    this.#attachments = await this.#datapath.attach(interfaces, this.#config.xdpMode, {
+      ...featuresOf(this.#state),
+      hashKey: flowHashKey(this.#config.hashKey ?? DEFAULT_HASH_KEY),
+    });
+    this.#attached = attached;
+  }
+
+  #desired(): DesiredState {
+    const links = this.#rtnetlink.links();
+    return desiredState(this.#config, this.#plans, (pool, backend): Path | null => {
+      const result = pathTo(backend, this.#rtnetlink.route(backend.address), links);
+      if (result.kind === "path") return result.path;
+      this.#deps.log.error({ pool: pool.name, backend: backend.name, why: result.why }, "no path");
+      return null;
+    });
+  }
+}
+
+function hostProblems(config: DirectorConfig, rtnetlink: Rtnetlink): readonly string[] {
+  return directorProblems(config, {
+    links: rtnetlink.links(),
+    addresses: rtnetlink.addresses(),
+    routeTo: (backend) => rtnetlink.route(backend.address),
+    ownIfindexes: ownLinks(pinFolder(config.instance, "director")),
+    xdpProgramOn: ({ ifindex }) => {
+      const attached = attachedXdp(ifindex);
+      if (attached === null) return "of unknown origin";
+      return `id ${attached.programId}${attached.name === null ? "" : ` "${attached.name}"`}`;
+    },
+  });
+}
+
+const pathText = (path: Path | null): string =>
+  path === null
+    ? "none"
+    : [
+        path.ifindex,
+        formatMac(path.mac),
+        formatIp(path.neighbour),
+        formatIp(path.source),
+        path.mtu,
+      ].join(" ");
+
+const pathsText = (state: DesiredState): string =>
+  state.pools.flatMap(({ members }) => members.map(({ path }) => pathText(path))).join("\n");
