@@ -36,11 +36,12 @@ export const MAX_NAME_LENGTH = 15;
 
 /**
  * An attribute in off-heap memory, made once and filled again for every call. Pointers are written
- * as addresses: whoever fills one keeps what it points to alive until the call returned.
+ * as addresses; the attribute keeps what they point to alive.
  */
 export class BpfAttribute {
   readonly bytes: Uint8Array;
   readonly #view: DataView;
+  readonly #targets = new Map<number, Uint8Array>();
 
   constructor(size: number) {
     this.bytes = memory(size);
@@ -50,6 +51,7 @@ export class BpfAttribute {
   /** Zeroes it, and returns it for the next call. */
   clear(): this {
     this.bytes.fill(0);
+    this.#targets.clear();
     return this;
   }
 
@@ -65,6 +67,7 @@ export class BpfAttribute {
 
   /** Writes the address of off-heap memory. */
   pointer(at: number, to: Uint8Array): this {
+    this.#targets.set(at, to);
     this.#view.setBigUint64(at, addressOf(to), true);
     return this;
   }
@@ -88,12 +91,21 @@ export class BpfAttribute {
   }
 }
 
+// Held here since the collector might think an attribute unused once its bytes are on their way.
+const underWay: { attribute: BpfAttribute | null } = { attribute: null };
+
 /**
  * Calls bpf(2) and returns its result, a file descriptor or 0.
  * @throws {SystemError}
  */
-export const bpf = (command: BpfCommand, attribute: BpfAttribute): number =>
-  call("syscall", SYS_BPF, command, attribute.bytes, attribute.bytes.length);
+export function bpf(command: BpfCommand, attribute: BpfAttribute): number {
+  underWay.attribute = attribute;
+  try {
+    return call("syscall", SYS_BPF, command, attribute.bytes, attribute.bytes.length);
+  } finally {
+    underWay.attribute = null;
+  }
+}
 
 const infoAttribute = new BpfAttribute(16);
 

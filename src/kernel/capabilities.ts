@@ -55,6 +55,14 @@ export function parseEffective(status: string): bigint {
   return BigInt(`0x${match?.[1] ?? "0"}`);
 }
 
-/** Effective capabilities of this process. */
+/** Effective capabilities of this process, which mean less in a user namespace (`inUserNamespace`). */
 export const effectiveCapabilities = (): bigint =>
   parseEffective(readFileSync("/proc/self/status", "latin1"));
+
+/** Whether a `/proc/<pid>/uid_map` is another than the machine's own, which maps all ids to themselves. */
+export const isUserNamespaceMap = (uidMap: string): boolean =>
+  uidMap.trim().split(/\s+/).join(" ") !== "0 0 4294967295";
+
+/** Whether this process is in a user namespace, where bpf(2) is refused to whatever capabilities it has. */
+export const inUserNamespace = (): boolean =>
+  isUserNamespaceMap(readFileSync("/proc/self/uid_map", "latin1"));

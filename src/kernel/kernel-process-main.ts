@@ -21,7 +21,7 @@ import { attachTcx, attachXdp, openLink } from "./links.ts";
 import type { BpfMap } from "./maps.ts";
 import { openMap } from "./maps.ts";
 import { openPin, pin, removePin, replacePin } from "./pins.ts";
-import { loadProgram, Program } from "./programs.ts";
+import { BpfProgram, loadProgram } from "./programs.ts";
 
 type Handlers = { readonly [Name in CallName]: (options: Calls[Name]["in"]) => Calls[Name]["out"] };
 
@@ -93,7 +93,7 @@ function replace({ linkPin, programPin, expectedProgramPin }: ReplaceProgramOpti
   link.update(program.fd, expected.fd);
 }
 
-const openProgram = (path: string): Program => new Program(openPin(path), path);
+const openProgram = (path: string): BpfProgram => new BpfProgram(openPin(path), path);
 
 function answer<Name extends CallName>({ id, call, options }: Request<Name>): Answer {
   try {

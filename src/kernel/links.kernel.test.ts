@@ -14,14 +14,14 @@ import {
 } from "./kernel-fixture.ts";
 import { attachTcx, AttachType, attachXdp, openLink } from "./links.ts";
 import { BPFFS, pin, removePin } from "./pins.ts";
-import type { Program } from "./programs.ts";
+import type { BpfProgram } from "./programs.ts";
 import { loadProgram } from "./programs.ts";
 import { attachedXdp } from "./xdp-attached.ts";
 
 const noMaps = (): number => assert.fail("no map in it");
-const xdpProgram = (value: number, name: string): Program =>
+const xdpProgram = (value: number, name: string): BpfProgram =>
   loadProgram(verdict(value, name), noMaps);
-const tcProgram = (): Program =>
+const tcProgram = (): BpfProgram =>
   loadProgram(
     imageOf([moveImm(0, -1), EXIT], { type: ProgramType.BPF_PROG_TYPE_SCHED_CLS }),
     noMaps,

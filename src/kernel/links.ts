@@ -234,7 +234,7 @@ function xdpFailure(ifindex: number, mode: XdpMode, cause: unknown): KernelError
 
 function describeAttached(ifindex: number, device: string): string {
   const attached = attachedXdp(ifindex);
-  if (attached === null) return "it already has an XDP program";
+  if (attached === null) return "the device or its driver is busy, try again";
   const name = attached.name === null ? "" : ` ("${attached.name}")`;
   const off =
     attached.mode === "generic" ? "xdpgeneric" : attached.mode === "native" ? "xdpdrv" : "xdp";

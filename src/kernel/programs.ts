@@ -20,7 +20,7 @@ export interface LoadOptions {
   readonly fragments?: boolean;
 }
 
-export class Program {
+export class BpfProgram {
   readonly fd: number;
   readonly name: string;
   #open = true;
@@ -62,10 +62,10 @@ export function loadProgram(
   image: ProgramImage,
   mapFd: MapResolver,
   options: LoadOptions = {},
-): Program {
+): BpfProgram {
   const btf = image.btf.length > 0 ? loadBtf(image.btf, image.name) : null;
   try {
-    return new Program(loadWith(image, mapFd, options, btf), image.name);
+    return new BpfProgram(loadWith(image, mapFd, options, btf), image.name);
   } finally {
     // The program holds a reference of its own.
     if (btf !== null) call("close", btf);
@@ -117,8 +117,7 @@ function loadWith(
   } catch (error) {
     errnoOf(error);
   }
-  // Keeps what the attribute points to alive until the last call is over.
-  throw rejection(image, refusal, textAt(log, 0, LOG_BYTES), [license, funcInfo, lineInfo]);
+  throw rejection(image, refusal, textAt(log, 0, LOG_BYTES));
 }
 
 /** Programs of type SYSCALL are sleepable or nothing (kernel/bpf/verifier.c, check_attach_btf_id()). */
@@ -144,7 +143,7 @@ function relocate(instructions: Uint8Array, image: ProgramImage, mapFd: MapResol
   }
 }
 
-function rejection(image: ProgramImage, cause: unknown, log: string, _alive: unknown): KernelError {
+function rejection(image: ProgramImage, cause: unknown, log: string): KernelError {
   const errno = errnoOf(cause);
   const action = `load program "${image.name}"`;
   if (log.trim() === "") {

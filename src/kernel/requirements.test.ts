@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { CapabilityName } from "./capabilities.ts";
-import { BPF_CAPABILITIES, missingCapabilities, parseEffective } from "./capabilities.ts";
+import {
+  BPF_CAPABILITIES,
+  isUserNamespaceMap,
+  missingCapabilities,
+  parseEffective,
+} from "./capabilities.ts";
 import type { MachineFacts } from "./requirements.ts";
 import { unmetRequirement } from "./requirements.ts";
 
@@ -39,10 +44,21 @@ for (const { status, effective } of [
   });
 }
 
+for (const { map, wanted } of [
+  { map: "         0          0 4294967295\n", wanted: false },
+  { map: "         0       1000          1\n", wanted: true },
+  { map: "         0       1000          1\n         1     100000      65536\n", wanted: true },
+]) {
+  test(`isUserNamespaceMap() says ${wanted} to ${JSON.stringify(map)}`, () => {
+    assert.equal(isUserNamespaceMap(map), wanted);
+  });
+}
+
 const GOOD: MachineFacts = {
   platform: "linux",
   release: "6.12.8-arch1-1",
   capabilities: ALL,
+  userNamespace: false,
   unprivilegedBpfDisabled: 2,
 };
 
@@ -85,6 +101,12 @@ const requirements: readonly {
     facts: { capabilities: ALL & ~BPF & ~SYS_ADMIN, unprivilegedBpfDisabled: 0 },
     sentence:
       'Cannot run a director: missing CAP_BPF (unprivileged bpf(2), allowed here, loads no XDP programs); run as root, set "AmbientCapabilities=CAP_BPF" in the systemd unit, or start it with "setpriv --inh-caps +bpf --ambient-caps +bpf"',
+  },
+  {
+    name: "root of a user namespace",
+    facts: { userNamespace: true },
+    sentence:
+      "Cannot run a director: bpf(2) is refused in a user namespace, run it as root of the machine (no rootless container)",
   },
   {
     name: "one missing that has nothing to do with bpf(2)",

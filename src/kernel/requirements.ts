@@ -5,7 +5,12 @@
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import type { CapabilityName } from "./capabilities.ts";
-import { effectiveCapabilities, howToGrant, missingCapabilities } from "./capabilities.ts";
+import {
+  effectiveCapabilities,
+  howToGrant,
+  inUserNamespace,
+  missingCapabilities,
+} from "./capabilities.ts";
 import { isAtLeast, parseKernelVersion } from "./kernel-version.ts";
 
 export interface MachineFacts {
@@ -15,6 +20,8 @@ export interface MachineFacts {
   readonly release: string;
   /** Effective capability set. */
   readonly capabilities: bigint;
+  /** In a user namespace, as in rootless containers. */
+  readonly userNamespace: boolean;
   /** The sysctl kernel.unprivileged_bpf_disabled, null when the kernel has no bpf(2). */
   readonly unprivilegedBpfDisabled: number | null;
 }
@@ -37,6 +44,9 @@ export function unmetRequirement(
   if (facts.unprivilegedBpfDisabled === null) {
     return `Cannot ${action}: kernel ${facts.release} is built without bpf(2), use one with CONFIG_BPF_SYSCALL`;
   }
+  if (facts.userNamespace) {
+    return `Cannot ${action}: bpf(2) is refused in a user namespace, run it as root of the machine (no rootless container)`;
+  }
   const missing = missingCapabilities(facts.capabilities, needed);
   if (missing.length === 0) return null;
   return `Cannot ${action}: missing ${missing.join(", ")}${unprivilegedRemark(missing, facts)}; ${howToGrant(missing)}`;
@@ -56,6 +66,7 @@ export function readMachineFacts(): MachineFacts {
     platform: process.platform,
     release: release(),
     capabilities: isLinux ? effectiveCapabilities() : 0n,
+    userNamespace: isLinux && inUserNamespace(),
     unprivilegedBpfDisabled: isLinux ? readUnprivilegedBpfDisabled() : null,
   };
 }

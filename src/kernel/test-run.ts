@@ -62,6 +62,11 @@ export class TestRun {
    * @throws {KernelError} TEST_RUN
    */
   run(packet: Uint8Array, options: RunOptions = {}): RunResult {
+    if (packet.length > this.#in.length) {
+      throw new RangeError(
+        `Cannot run the program on a packet of ${packet.length} bytes: maxPacket is ${this.#in.length}`,
+      );
+    }
     this.#in.set(packet);
     const attribute = this.#attribute
       .u32(4, 0)
