@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # command:package, what the tests and the lab call besides coreutils. The one list of them.
-commands=(ip:iproute2 nsenter:util-linux)
+commands=(ip:iproute2 mount:mount nsenter:util-linux setpriv:util-linux unshare:util-linux)
 
 stamp=node_modules/.carom-setup
 wanted="$(uname -m) $(cat package-lock.json tools/node/package.json | sha256sum)"
