@@ -4,7 +4,7 @@ export function formatTable(
   rows: readonly (readonly string[])[],
 ): string {
   const numeric = header.map((_, column) =>
-    rows.every((row) => /^-?[\d.]+( %)?$/.test(row[column] ?? "")),
+    rows.every((row) => /^-?\d+(\.\d+)?( %)?$/.test(row[column] ?? "")),
   );
   const widths = header.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
