@@ -50,7 +50,8 @@ function threaded(code: readonly IrInstruction[]): readonly IrInstruction[] {
   });
 }
 
-function withoutUnreachable(code: readonly IrInstruction[]): readonly IrInstruction[] {
+/** The verifier refuses code that no path reaches. */
+export function withoutUnreachable(code: readonly IrInstruction[]): readonly IrInstruction[] {
   const blocks = blocksOf(code);
   const reached = new Set<number>([0]);
   const pending = [0];

@@ -11,7 +11,7 @@ import type { ProgramImage, ProgramType, SourceLine } from "./image.ts";
 import type { FunctionIr } from "./ir.ts";
 import { assembleInstructions } from "./isa.ts";
 import type { Layout } from "./layout.ts";
-import { optimise } from "./optimise.ts";
+import { optimise, withoutUnreachable } from "./optimise.ts";
 import { shortName, sourceText } from "./source.ts";
 
 export interface Program {
@@ -25,7 +25,7 @@ export interface Program {
 export interface CompileOptions {
   /** Fewer registers than ten, to force spilling in tests. */
   readonly registersMax?: number;
-  /** `false` keeps what does nothing, to test that leaving it out changes nothing. */
+  /** `false` keeps what is reached but does nothing, to test that leaving it out changes nothing. */
   readonly optimise?: boolean;
 }
 
@@ -47,7 +47,7 @@ export function programOf(program: Program): Program {
 /** Compiles a program to what a kernel takes. Pure: the same program gives the same image. */
 export function compile(program: Program, options: CompileOptions = {}): ProgramImage {
   const recorded = program.function.code;
-  const code = options.optimise === false ? recorded : optimise(recorded);
+  const code = options.optimise === false ? withoutUnreachable(recorded) : optimise(recorded);
   const encoded = encode(allocate({ ...program.function, code }, options));
   const lines = encoded.lines.map(
     ({ instruction, source }): SourceLine => ({
