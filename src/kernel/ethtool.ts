@@ -58,11 +58,18 @@ export function readOffloads(name: string): Offloads {
   });
 }
 
-/** Switches the given offloads. @throws {Error} when the driver refuses one, with the SystemError as cause */
+/**
+ * Switches the given offloads; one that is so already is left alone, since drivers refuse to touch
+ * what they cannot change (veth: segmentation, when the peer has a native XDP program).
+ * @throws {Error} when the driver refuses one, with the SystemError as cause
+ */
 export function setOffloads(name: string, offloads: Partial<Offloads>): void {
   withDevice(name, "set offloads of", (command) => {
     for (const [offload, on] of Object.entries(offloads)) {
-      command(words(commands[offload as Offload].set, on ? 1 : 0));
+      const { get, set } = commands[offload as Offload];
+      const current = words(get, 0);
+      command(current);
+      if ((word(current, 4) !== 0) !== on) command(words(set, on ? 1 : 0));
     }
   });
 }

@@ -8,7 +8,6 @@ import { struct, u16, u32 } from "../bpf/layout.ts";
 import type { IpAddress } from "../net/address.ts";
 
 export const NLM_F_REQUEST = 0x1;
-export const NLM_F_MULTI = 0x2;
 export const NLM_F_ACK = 0x4;
 export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_DUMP = 0x300;
@@ -196,11 +195,6 @@ export function readHeader<T extends Fields>(
   }
   return layout.read(bytes, at);
 }
-
-export const u8Attribute = (type: number, value: number): Attribute => ({
-  type,
-  value: Uint8Array.of(value),
-});
 
 export function u32Attribute(type: number, value: number): Attribute {
   const bytes = new Uint8Array(4);

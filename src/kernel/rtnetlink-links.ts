@@ -21,6 +21,8 @@ export const RTM_GETLINK = 18;
 export const RTNLGRP_LINK = 1;
 
 const AF_UNSPEC = 0;
+const IF_OPER_UNKNOWN = 0;
+const IF_OPER_UP = 6;
 const IFF_UP = 0x1;
 const IFF_LOWER_UP = 0x10000;
 
@@ -29,6 +31,7 @@ const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
+const IFLA_OPERSTATE = 16;
 const IFLA_LINKINFO = 18;
 const IFLA_NET_NS_PID = 19;
 const IFLA_NET_NS_FD = 28;
@@ -75,6 +78,11 @@ export interface Link {
   readonly up: boolean;
   /** Has a carrier (IFF_LOWER_UP). */
   readonly lowerUp: boolean;
+  /**
+   * The kernel sends through it (RFC 2863: up, or unknown as for `lo`). Comes after `lowerUp`, when
+   * bridges and IPv6 have heard of the carrier too.
+   */
+  readonly operational: boolean;
   /** `veth`, `bridge`, `vlan` …; `null` for hardware and `lo`. */
   readonly kind: string | null;
   /** The ifindex of the bridge or bond it is enslaved to. */
@@ -121,6 +129,7 @@ export function decodeLink(payload: Uint8Array): Link {
   const name = textOf(attributes, IFLA_IFNAME);
   if (name === undefined) throw new NetlinkDecodeError("IFLA_IFNAME", 0, "missing");
   const info = nestedOf(attributes, IFLA_LINKINFO);
+  const operState = attributes.get(IFLA_OPERSTATE)?.[0] ?? IF_OPER_UNKNOWN;
   return {
     ifindex: header.index,
     name,
@@ -129,6 +138,7 @@ export function decodeLink(payload: Uint8Array): Link {
     mtu: u32Of(attributes, IFLA_MTU) ?? 0,
     up: (header.flags & IFF_UP) !== 0,
     lowerUp: (header.flags & IFF_LOWER_UP) !== 0,
+    operational: operState === IF_OPER_UP || operState === IF_OPER_UNKNOWN,
     kind: info === undefined ? null : (textOf(info, IFLA_INFO_KIND) ?? null),
     master: u32Of(attributes, IFLA_MASTER) ?? null,
     lower: u32Of(attributes, IFLA_LINK) ?? null,

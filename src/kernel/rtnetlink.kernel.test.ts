@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatIp, ip } from "../net/address.ts";
 import { formatMac, mac } from "../net/mac.ts";
-import { readOffloads, setOffloads } from "./ethtool.ts";
+import { readFeatures, readOffloads, setOffloads } from "./ethtool.ts";
 import { NetlinkError } from "./netlink.ts";
 import { Netns } from "./netns.ts";
 import { PacketSocket } from "./packet-socket.ts";
@@ -509,6 +509,22 @@ test(
     );
   },
 );
+
+test("readFeatures() tells what can be changed from what cannot", options, () => {
+  using w = world();
+  w.here.run(() => setOffloads("a0", { tso: false }));
+  const features = new Map(
+    w.here.run(() => readFeatures("a0")).map((feature) => [feature.name, feature]),
+  );
+  assert.deepEqual(features.get("tx-tcp-segmentation"), {
+    name: "tx-tcp-segmentation",
+    active: false,
+    requested: false,
+    fixed: false,
+  });
+  // No hardware under it.
+  assert.equal(features.get("rx-fcs")?.fixed, true);
+});
 
 test("setOffloads() switches what readOffloads() then shows", options, () => {
   using w = world();

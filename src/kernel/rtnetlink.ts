@@ -4,7 +4,7 @@
  * of ten thousand entries takes tens of milliseconds. The messages are in the `rtnetlink-*` files,
  * changes made by others come through `rtnetlink-events.ts`.
  */
-import { formatIp, sameIp } from "../net/address.ts";
+import { formatIp } from "../net/address.ts";
 import type { IpAddress } from "../net/address.ts";
 import type { NetlinkRequest } from "./netlink.ts";
 import { Netlink, NetlinkError } from "./netlink.ts";
@@ -226,10 +226,6 @@ export class Rtnetlink {
     }
   }
 }
-
-/** Whether `prefix` is exactly `address` with `length`. */
-export const samePrefix = (a: Prefix, b: Prefix): boolean =>
-  a.length === b.length && sameIp(a.address, b.address);
 
 export const formatPrefix = ({ address, length }: Prefix): string =>
   `${formatIp(address)}/${length}`;
