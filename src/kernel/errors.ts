@@ -8,8 +8,6 @@ import { SystemError } from "./libc.ts";
 export type KernelErrorCode =
   /** bpf(2) or the device refused for want of privileges; the message names them. */
   | "NOT_PERMITTED"
-  /** Not Linux, or a kernel without something asked for. */
-  | "UNSUPPORTED"
   | "MAP_CREATE"
   /** Lookup, update, delete, batch or mmap. */
   | "MAP_ACCESS"

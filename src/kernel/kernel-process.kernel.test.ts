@@ -168,6 +168,20 @@ test("A rejection crosses with log and explanation", options, async () => {
   await kernel.close();
 });
 
+test("KernelProcess.start() fails when the process cannot start", options, async () => {
+  const before = process.env["NODE_OPTIONS"];
+  process.env["NODE_OPTIONS"] = "--no-such-option";
+  try {
+    await assert.rejects(
+      KernelProcess.start(),
+      fault("KERNEL_PROCESS", /^Cannot start the kernel process: it ended with status 9$/),
+    );
+  } finally {
+    if (before === undefined) delete process.env["NODE_OPTIONS"];
+    else process.env["NODE_OPTIONS"] = before;
+  }
+});
+
 test(
   "A killed kernel process fails the calls under way; the next call has a new one",
   options,

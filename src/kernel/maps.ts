@@ -33,7 +33,8 @@ export class BpfMap {
   readonly userValueSize: number;
   readonly #attribute = new BpfAttribute(32);
   readonly #key: Uint8Array;
-  readonly #value: Uint8Array;
+  /** Made when first needed: arenas are large, and mostly reached by `mmap()`. */
+  #value: Uint8Array | null = null;
   #open = true;
 
   /** Takes over `fd`, a map that is as `spec` says. */
@@ -42,8 +43,7 @@ export class BpfMap {
     this.spec = spec;
     this.userValueSize = userValueSize(spec);
     this.#key = memory(spec.keySize);
-    this.#value = memory(this.userValueSize);
-    this.#attribute.u32(0, fd).pointer(8, this.#key).pointer(16, this.#value);
+    this.#attribute.u32(0, fd).pointer(8, this.#key);
   }
 
   get name(): string {
@@ -56,6 +56,7 @@ export class BpfMap {
    */
   lookup(key: Uint8Array): Uint8Array | undefined {
     this.#setKey(key);
+    const value = this.#useValue();
     this.#attribute.u64(24, 0n);
     try {
       bpf(BpfCommand.BPF_MAP_LOOKUP_ELEM, this.#attribute);
@@ -63,7 +64,7 @@ export class BpfMap {
       if (errnoOf(cause) === "ENOENT") return undefined;
       throw this.#failure("look up a key of", cause);
     }
-    return this.#value.slice();
+    return value.slice();
   }
 
   /**
@@ -77,7 +78,7 @@ export class BpfMap {
         `Cannot update map "${this.name}": value of ${value.length} bytes given, ${this.userValueSize} needed`,
       );
     }
-    this.#value.set(value);
+    this.#useValue().set(value);
     this.#attribute.u64(24, flags);
     try {
       bpf(BpfCommand.BPF_MAP_UPDATE_ELEM, this.#attribute);
@@ -100,8 +101,6 @@ export class BpfMap {
     } catch (cause) {
       if (errnoOf(cause) === "ENOENT") return false;
       throw this.#failure("delete a key of", cause);
-    } finally {
-      this.#attribute.pointer(16, this.#value);
     }
   }
 
@@ -133,6 +132,13 @@ export class BpfMap {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** The value buffer, with the attribute pointing to it. */
+  #useValue(): Uint8Array {
+    this.#value ??= memory(this.userValueSize);
+    this.#attribute.pointer(16, this.#value);
+    return this.#value;
   }
 
   #setKey(key: Uint8Array): void {

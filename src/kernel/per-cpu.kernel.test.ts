@@ -69,6 +69,18 @@ test("readPerCpu() leaves out the padding behind values that are not a multiple 
   assert.throws(() => sumPerCpu(map, 0, 1), /4 bytes are not u64 fields/);
 });
 
+test("sumPerCpu() carries from the low half to the high one, and wraps at 2^64", { skip }, () => {
+  const type = MapType.BPF_MAP_TYPE_PERCPU_ARRAY;
+  const rows = [0xffff_ffffn, 0xffff_ffff_ffffn, 0xffff_ffff_ffff_fff0n, 1n << 63n];
+  using map = createMap(mapSpec({ type, maxEntries: rows.length }));
+  rows.forEach((value, entry) => {
+    const values = new BigUint64Array(CPUS).fill(value);
+    map.update(key(entry), new Uint8Array(values.buffer));
+  });
+  const wanted = rows.map((value) => BigInt.asUintN(64, value * BigInt(CPUS)));
+  assert.deepEqual(sumPerCpu(map, 0, rows.length), BigUint64Array.from(wanted));
+});
+
 test("sumPerCpu() refuses entries the map has not", { skip }, () => {
   using map = filled(1);
   assert.throws(() => sumPerCpu(map, ENTRIES - 1, 2), RangeError);

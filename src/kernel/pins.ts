@@ -50,7 +50,16 @@ export function replacePin(fd: number, path: string): void {
   const next = `${path}_next`;
   removePin(next);
   pin(fd, next);
-  renameSync(next, path);
+  try {
+    renameSync(next, path);
+  } catch (cause) {
+    removePin(next);
+    throw new KernelError(
+      `Cannot pin to "${path}": ${(cause as Error).message}`,
+      { code: "PIN" },
+      { cause },
+    );
+  }
 }
 
 /**
