@@ -61,7 +61,7 @@ function violationsOf(path: string, code: string): string[] {
     found.push(`${path}: "${vague}" does not say what it holds`);
   if (!/^[a-z0-9-]+(\.[a-z0-9]+)*$/.test(basename(path))) found.push(`${path}: is not kebab-case`);
 
-  const isTest = path.endsWith(".test.ts");
+  const isTest = /(\.test|-fixture)\.ts$/.test(path);
   for (const target of importsOf(code)) {
     if (target === "koffi" && path !== FFI_FILE) {
       found.push(`${path}: imports koffi, only ${FFI_FILE} may`);

@@ -59,7 +59,7 @@ test("the package brings a source map for each file, and no tests", () => {
     [],
   );
   assert.deepEqual(
-    files.filter((file) => file.includes(".test.") || file.endsWith(".ts")),
+    files.filter((file) => /\.test\.|-fixture\.|\.ts$/.test(file)),
     [],
   );
 });
