@@ -212,7 +212,7 @@ test(
         `const { buildNetwork } = await import(${JSON.stringify(import.meta.resolve("./network.ts"))});
        const { labTopology } = await import(${JSON.stringify(import.meta.resolve("./topology.ts"))});
        const network = await buildNetwork(labTopology());
-       const command = network.nodes.client.spawn(["sleep", "1000"], { stdio: "ignore" });
+       const command = network.nodes.client.spawn(["sleep", "60"], { stdio: "ignore" });
        const nodes = Object.values(network.nodes).map(({ name, pid }) => [name, pid]);
        console.log(JSON.stringify({ nodes, command: command.pid }));
        setInterval(() => {}, 1000);`,
