@@ -111,6 +111,7 @@ export class Neighbours {
   }
 
   #ask(followed: Followed): void {
+    if (followed.view.fixed) return;
     const { ifindex, neighbour } = followed.id;
     followed.askedMs = this.#deps.nowMs();
     try {

@@ -34,9 +34,12 @@ function interfaceProblems(name: string, facts: HostFacts): readonly string[] {
     return [`Cannot attach to ${name}: no such interface; this host has ${known}`];
   }
   if (link.mac === null) {
-    return [`Cannot attach to ${name}: it has no Ethernet address; name the interface that packets for the VIPs arrive on`];
+    return [
+      `Cannot attach to ${name}: it has no Ethernet address; name the interface that packets for the VIPs arrive on`,
+    ];
   }
-  if (!link.up) return [`Cannot attach to ${name}: it is down; set it up with "ip link set ${name} up"`];
+  if (!link.up)
+    return [`Cannot attach to ${name}: it is down; set it up with "ip link set ${name} up"`];
   if (link.xdp.length > 0 && !facts.ownIfindexes.has(link.ifindex)) {
     return [
       `Cannot attach to ${name}: it already has an XDP program (${facts.xdpProgramOn(link)}); stop what it belongs to, or remove it with "ip link set dev ${name} xdp off"`,
@@ -50,7 +53,8 @@ function vipProblems(config: DirectorConfig, facts: HostFacts): readonly string[
     service.vips.flatMap((vip) => {
       const local = facts.addresses.find(({ address }) => sameIp(address, vip));
       if (local === undefined) return [];
-      const name = facts.links.find(({ ifindex }) => ifindex === local.ifindex)?.name ?? local.ifindex;
+      const name =
+        facts.links.find(({ ifindex }) => ifindex === local.ifindex)?.name ?? local.ifindex;
       const text = `${formatIp(vip)}/${local.prefixLength}`;
       return [
         `Cannot serve VIP ${formatIp(vip)} of service "${service.name}": this host has the address on ${name}; a director forwards to it and must not hold it, remove it with "ip addr del ${text} dev ${name}"`,

@@ -11,6 +11,8 @@ export const FAILURE_BELIEVED_AFTER_MS = 500;
 
 export interface NeighbourView {
   readonly mac: Mac | null;
+  /** Set by an operator and never resolved by the kernel: asking for it would throw the entry away. */
+  readonly fixed: boolean;
   /** When the kernel began to report a failure; `null` while it does not. */
   readonly failingSinceMs: number | null;
 }
@@ -22,6 +24,7 @@ export type NeighbourReport =
 
 export const unknownNeighbour = (nowMs: number): NeighbourView => ({
   mac: null,
+  fixed: false,
   failingSinceMs: nowMs,
 });
 
@@ -32,16 +35,17 @@ export function afterReport(
   nowMs: number,
 ): NeighbourView {
   if (report.kind === "entry" && report.mac !== null && isUsable(report.state)) {
-    return { mac: report.mac, failingSinceMs: null };
+    const fixed = report.state === "permanent" || report.state === "noarp";
+    return { mac: report.mac, fixed, failingSinceMs: null };
   }
-  return { mac: view.mac, failingSinceMs: view.failingSinceMs ?? nowMs };
+  return { mac: view.mac, fixed: false, failingSinceMs: view.failingSinceMs ?? nowMs };
 }
 
 /** The view after time has passed: a failure that lasted takes the MAC away. */
 export function afterTime(view: NeighbourView, nowMs: number): NeighbourView {
   const { failingSinceMs, mac } = view;
   if (mac === null || failingSinceMs === null) return view;
-  return nowMs - failingSinceMs >= FAILURE_BELIEVED_AFTER_MS ? { mac: null, failingSinceMs } : view;
+  return nowMs - failingSinceMs >= FAILURE_BELIEVED_AFTER_MS ? { ...view, mac: null } : view;
 }
 
 function isUsable(state: NeighbourState): boolean {

@@ -1,0 +1,47 @@
+/** Removes what an instance left behind, for both roles, whatever ended its daemons. */
+import { existsSync, rmSync } from "node:fs";
+import { restoreAgentHost } from "../apply/agent-host.ts";
+import { removePins } from "../apply/remove-pins.ts";
+import { Rtnetlink } from "../kernel/rtnetlink.ts";
+import { agentStateFile, pinFolder, type Role, socketPath } from "./instance.ts";
+import { runningPid } from "./running.ts";
+import { StartError } from "./start-error.ts";
+
+const roles: readonly Role[] = ["director", "agent"];
+
+export interface TeardownDeps {
+  /** Told what was done, a line each, as soon as it is. */
+  readonly report: (line: string) => void;
+}
+
+/**
+ * Programs first, then VIPs, then sysctls. Doing it again finds nothing.
+ * @throws {StartError} while a daemon of the instance runs; nothing was changed
+ * @throws {Error} when the kernel refuses; doing it again goes on from there
+ */
+export async function teardown(instance: string, { report }: TeardownDeps): Promise<void> {
+  const problems: string[] = [];
+  for (const role of roles) {
+    const pid = await runningPid(instance, role);
+    if (pid === null) continue;
+    problems.push(
+      `Cannot tear down "${instance}": its ${role} runs (pid ${pid}); stop it first, with "kill ${pid}" or "systemctl stop"`,
+    );
+  }
+  if (problems.length > 0) throw new StartError(problems);
+
+  for (const role of roles) removePins(pinFolder(instance, role)).forEach(report);
+  const stateFile = agentStateFile(instance);
+  if (existsSync(stateFile)) {
+    using rtnetlink = Rtnetlink.open();
+    for (const { kind, text } of restoreAgentHost(stateFile, rtnetlink)) {
+      report(`${kind}: ${text}`);
+    }
+    report(`removed ${stateFile}`);
+  }
+  for (const path of roles.map((role) => socketPath(instance, role))) {
+    if (!existsSync(path)) continue;
+    rmSync(path);
+    report(`removed ${path}`);
+  }
+}
