@@ -29,12 +29,15 @@ export class DirectorTables {
   readonly #arena: Arena;
   readonly #nextHops: NextHopRecords;
   #pools = new Map<string, PlacedPool>();
-  #index: number | null = null;
+  #index: number;
 
   /** `macOf` says what is known of a neighbour when its record is made. */
   constructor(arena: Arena, macOf: (nextHop: NextHopId) => Mac | null) {
     this.#arena = arena;
     this.#nextHops = new NextHopRecords(arena, macOf);
+    // No services yet: without an index the program would take the empty arena for one.
+    this.#index = this.#writeIndex([], (size) => arena.allocate(size));
+    arena.store32(ArenaHeader.offsets.index, this.#index);
   }
 
   /**
@@ -62,12 +65,9 @@ export class DirectorTables {
             : this.#writeBuckets(ownersOf(pool), allocate);
         pools.set(pool.name, { table: pool.table, buckets, members });
       }
-      const entries = entriesOf(state, pools);
-      const index = allocate(indexSize(entries));
-      const image = buildIndex(entries, index);
-      this.#arena.region(index, image.length).set(image);
+      const index = this.#writeIndex(entriesOf(state, pools), allocate);
       this.#arena.store32(ArenaHeader.offsets.index, index);
-      if (this.#index !== null) obsolete.push(this.#index);
+      obsolete.push(this.#index);
       this.#index = index;
     } catch (error) {
       await this.#arena.release(fresh);
@@ -98,6 +98,13 @@ export class DirectorTables {
 
   nextHops(): readonly NextHopStatus[] {
     return this.#nextHops.status();
+  }
+
+  #writeIndex(entries: readonly ServiceEntry[], allocate: (size: number) => number): number {
+    const offset = allocate(indexSize(entries));
+    const image = buildIndex(entries, offset);
+    this.#arena.region(offset, image.length).set(image);
+    return offset;
   }
 
   #writeBuckets(owners: Uint16Array, allocate: (size: number) => number): number {

@@ -45,7 +45,7 @@ export const IndexHead = struct(
   { size: 64 },
 );
 
-/** One service address: a VIP, a protocol and a port. An all-zero slot matches no packet. */
+/** One service address: a VIP, a protocol and a port. The key of an unused slot is one no packet has. */
 export const ServiceSlot = struct(
   "service_slot",
   {

@@ -9,7 +9,7 @@
  * The slot holds the whole key, so a packet that is no service's never matches. The two halves of
  * this file, the layout and the emitted look-up, must agree; the test compares them key by key.
  *
- * Beside one slot for each service address there is one for each VIP alone (port 0, protocol 255),
+ * Beside one slot for each service address there is one for each VIP alone (port 0, protocol 256),
  * asked for only by packets whose ports cannot be read.
  */
 import type { FunctionBuilder } from "../../bpf/function.ts";
@@ -20,14 +20,14 @@ import type { IpAddress } from "../../net/address.ts";
 import type { ArenaAccess } from "../arena.ts";
 import { ArenaHeader, IndexHead, ServiceSlot } from "../layout.ts";
 
-/** The protocol of the slot that stands for a VIP as such. Reserved by IANA, so no service has it. */
-export const VIP_PROTOCOL = 255;
+/** The protocol of the slot that stands for a VIP as such: a number that fits no packet's eight bits. */
+export const VIP_PROTOCOL = 256;
 
 export interface ServiceKey {
   readonly vip: IpAddress;
   /** Host order; 0 with `VIP_PROTOCOL`. */
   readonly port: number;
-  /** IP protocol number. */
+  /** IP protocol number, or `VIP_PROTOCOL`. */
   readonly protocol: number;
 }
 
@@ -243,12 +243,8 @@ function encodeIndex(
     [ipv6, ipv6Slots, ipv6Displacements],
   ] as const) {
     slots.forEach((entry, index) => {
-      if (entry === undefined) return;
-      ServiceSlot.write(
-        out,
-        { ...entry.target, ...keyOf(entry) },
-        slotsAt + index * ServiceSlot.size,
-      );
+      const slot = entry === undefined ? UNUSED_KEY : { ...entry.target, ...keyOf(entry) };
+      ServiceSlot.write(out, slot, slotsAt + index * ServiceSlot.size);
     });
     displacements.forEach((value, index) =>
       view.setUint32(displacementsAt + index * 4, value, true),
@@ -262,6 +258,9 @@ interface SlotKey {
   readonly key1: bigint;
   readonly key2: number;
 }
+
+/** No packet has it: ports and protocol leave the upper eight bits of `key0` or `key2` zero. */
+const UNUSED_KEY: SlotKey = { key0: MASK_64, key1: MASK_64, key2: 0xffff_ffff };
 
 /** The key as the program composes it from the packet's bytes. */
 export function keyOf({ vip, port, protocol }: ServiceKey): SlotKey {
