@@ -27,7 +27,12 @@ export const directorReasons = [
     "Neither IPv4 nor IPv6 behind the Ethernet header: ARP, VLAN tags, LLDP",
     true,
   ),
-  reason("not_for_us", "passed", "Addressed to another station's MAC: flooded by a switch", true),
+  reason(
+    "not_for_us",
+    "passed",
+    "Addressed to another MAC: broadcast, multicast, flooded by a switch",
+    true,
+  ),
   reason("not_a_service", "passed", "No service has this address, protocol and port", true),
   reason("too_short", "passed", "Ends before its headers do, and may not be ours"),
   reason("malformed", "dropped", "For a VIP, but its lengths contradict each other"),
@@ -35,7 +40,7 @@ export const directorReasons = [
   reason("ip_options", "dropped", "For a VIP, but with IPv4 options: not forwarded yet"),
   reason("no_backend", "dropped", "No backend of the pool is usable"),
   reason("no_next_hop", "dropped", "The MAC of the backend or its gateway is not known"),
-  reason("too_big", "dropped", "Does not fit the MTU towards the backend after encapsulation"),
+  reason("too_big", "dropped", "Does not fit the MTU towards the backend, outer header and all"),
   reason("no_headroom", "dropped", "The driver leaves no room for an outer header"),
   reason("internal", "dropped", "A table is not as the program expects: a bug"),
 ] as const satisfies readonly Reason[];

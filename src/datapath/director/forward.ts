@@ -4,7 +4,7 @@
  */
 import { Helper } from "../../bpf/helpers.ts";
 import type { Pointer } from "../../bpf/view.ts";
-import type { Value } from "../../bpf/value.ts";
+import { all, type Value } from "../../bpf/value.ts";
 import { XDP_TX } from "../../bpf/xdp.ts";
 import {
   ETH_P_IP,
@@ -42,7 +42,14 @@ export function forwardersOf(variant: DirectorVariant): readonly Forwarder[] {
 }
 
 function emitL2(director: Director, flow: Flow, chosen: Chosen): void {
-  emitMacs(director.packet.data, chosen);
+  const { p, packet, leave, variant } = director;
+  // What came in by this interface fits it; another's driver would drop what it cannot take unseen.
+  const overflows = all(
+    () => chosen.nextHop.ifindex.ne(variant.ifindex),
+    () => flow.ipLength.gt(chosen.member.mtu),
+  );
+  p.leaveIf(overflows, leave.too_big);
+  emitMacs(packet.data, chosen);
   emitTransmit(director, flow, chosen);
 }
 
