@@ -58,6 +58,8 @@ export function directorProgram(variant: DirectorVariant): Program {
     const forwarders: readonly Forwarder[] = forwardersOf(variant);
     emitParse(director, (flow) => {
       const chosen = emitSelect(director, flow);
+      // Services whose pools have no members: every bucket is without an owner, nothing comes here.
+      if (forwarders.length === 0) p.goto(leave.internal);
       for (const forwarder of forwarders) {
         const isLast = forwarder === forwarders.at(-1);
         if (isLast) {
