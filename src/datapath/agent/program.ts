@@ -86,6 +86,7 @@ function emitOuterIpv6(agent: Agent): void {
   const { p, packet, leave } = agent;
   packet.require(Ethernet.size + Ipv6.size, leave.too_short);
   const outer = packet.data.plus(Ethernet.size).as(Ipv6);
+  p.require(outer.versionClassFlow.read().toHost().shr(28).eq(6), leave.not_encapsulated);
   const nextHeader = outer.nextHeader.read();
   p.if(nextHeader.ne(IPPROTO_IPIP), () =>
     p.require(nextHeader.eq(IPPROTO_IPV6), leave.not_encapsulated),
