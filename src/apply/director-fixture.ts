@@ -1,0 +1,289 @@
+/**
+ * What the tests of the director share: a small world of VIPs and pools, one pool for each way a
+ * packet can go, written into a real arena and forwarded by the real program, and the same world as
+ * the reference takes it. No device is needed: packets are run by BPF_PROG_TEST_RUN.
+ */
+import { compile } from "../bpf/program.ts";
+import { type DirectorMaps, directorMaps } from "../datapath/director/maps.ts";
+import { directorProgram } from "../datapath/director/program.ts";
+import type { DirectorVariant } from "../datapath/director/variant.ts";
+import { flowHashKey } from "../datapath/flow-hash.ts";
+import { ForwardingCode, NO_OWNER } from "../datapath/layout.ts";
+import { directorReasons } from "../datapath/reasons.ts";
+import type { ReferenceDirector } from "../datapath/reference/director.ts";
+import { type BpfMap, createMap } from "../kernel/maps.ts";
+import { sumPerCpu } from "../kernel/per-cpu.ts";
+import { type BpfProgram, loadProgram } from "../kernel/programs.ts";
+import { TestRun } from "../kernel/test-run.ts";
+import { formatIp, ip, type IpAddress } from "../net/address.ts";
+import { type Mac, mac } from "../net/mac.ts";
+import { IPPROTO_TCP, IPPROTO_UDP } from "../packet/headers.ts";
+import {
+  arenaBytesFor,
+  type DesiredMember,
+  type DesiredPool,
+  type DesiredState,
+  featuresOf,
+} from "../plan/desired-state.ts";
+import type { Path } from "../plan/path.ts";
+import type { NextHopId } from "./next-hop-records.ts";
+import { Arena } from "./arena.ts";
+import { DirectorTables } from "./director-tables.ts";
+
+export const VIP = "192.0.2.10";
+export const VIP_6 = "2001:db8::10";
+export const DIRECTOR = "198.51.100.1";
+export const DIRECTOR_6 = "2001:db8:20::1";
+export const BACKEND_L2 = "198.51.100.11";
+export const BACKEND_4 = "203.0.113.12";
+export const BACKEND_6 = "2001:db8:21::12";
+
+/** The interface packets come in by, and the other one. */
+export const IFINDEX = 7;
+export const OTHER_IFINDEX = 9;
+export const DIRECTOR_MAC = "00:00:5e:00:53:01";
+export const OTHER_MAC = "00:00:5e:00:53:02";
+export const BACKEND_MAC = "00:00:5e:00:53:11";
+export const ROUTER_MAC = "00:00:5e:00:53:fe";
+
+export const HASH_KEY = flowHashKey(Uint8Array.from({ length: 32 }, (_, index) => index));
+
+const ROUTER = ip("198.51.100.254");
+const ROUTER_6 = ip("2001:db8:20::fe");
+const NOBODY = ip("198.51.100.99");
+const MTU = 1500;
+const OTHER_MTU = 1300;
+
+const path = (neighbour: IpAddress, rest: Partial<Path> = {}): Path => ({
+  ifindex: IFINDEX,
+  mac: mac(DIRECTOR_MAC),
+  neighbour,
+  source: ip(neighbour.family === 4 ? DIRECTOR : DIRECTOR_6),
+  mtu: MTU,
+  ...rest,
+});
+const elsewhere = { ifindex: OTHER_IFINDEX, mac: mac(OTHER_MAC), mtu: OTHER_MTU };
+
+const member = (
+  name: string,
+  address: string,
+  forwarding: ForwardingCode,
+  way: Path | null,
+): DesiredMember => ({ name, address: ip(address), forwarding, path: way });
+
+const l2 = member("l2", BACKEND_L2, ForwardingCode.l2, path(ip(BACKEND_L2)));
+const ipip4 = member("ipip4", BACKEND_4, ForwardingCode.ipipOverIpv4, path(ROUTER));
+const ipip6 = member("ipip6", BACKEND_6, ForwardingCode.ipipOverIpv6, path(ROUTER_6));
+
+/** By the port its services have on both VIPs, TCP and UDP: the members of a pool. */
+export const PORTS = {
+  l2: 80,
+  ipip4: 81,
+  ipip6: 82,
+  noBackend: 83,
+  unresolved: 84,
+  noPath: 85,
+  l2Elsewhere: 86,
+  ipip4Elsewhere: 87,
+  noForwarding: 88,
+  mixed: 443,
+} as const;
+export type PoolName = keyof typeof PORTS;
+
+const membersOf: Readonly<Record<PoolName, readonly DesiredMember[]>> = {
+  l2: [l2],
+  ipip4: [ipip4],
+  ipip6: [ipip6],
+  noBackend: [l2],
+  unresolved: [member("unresolved", BACKEND_L2, ForwardingCode.l2, path(NOBODY))],
+  noPath: [member("no path", BACKEND_4, ForwardingCode.ipipOverIpv4, null)],
+  l2Elsewhere: [
+    member("l2 elsewhere", BACKEND_L2, ForwardingCode.l2, path(ip(BACKEND_L2), elsewhere)),
+  ],
+  ipip4Elsewhere: [
+    member("ipip4 elsewhere", BACKEND_4, ForwardingCode.ipipOverIpv4, path(ROUTER, elsewhere)),
+  ],
+  noForwarding: [member("no forwarding", BACKEND_L2, ForwardingCode.none, path(ip(BACKEND_L2)))],
+  mixed: [ipip4, l2, ipip6],
+};
+const MIXED_BUCKETS = 64;
+
+/** All pools, or the few that a variant can forward to. */
+export function stateOf(
+  names: readonly PoolName[] = Object.keys(PORTS) as PoolName[],
+  vips: readonly string[] = [VIP, VIP_6],
+): DesiredState {
+  let memberCounters = 0;
+  const pools = names.map((name): DesiredPool => {
+    const members = membersOf[name];
+    const first = memberCounters;
+    memberCounters += members.length;
+    const size = name === "mixed" ? MIXED_BUCKETS : 4;
+    const base = new Uint16Array(size).map((_, bucket) => bucket % members.length);
+    const table = {
+      size,
+      members: members.map(({ name }) => ({ name, weight: 1 })),
+      base,
+      second: base,
+    };
+    return { name, table, members, memberCounters: first };
+  });
+  const services = names.flatMap((name, pool) =>
+    vips.flatMap((vip) =>
+      [IPPROTO_TCP, IPPROTO_UDP].map((protocol) => ({
+        name,
+        vip: ip(vip),
+        protocol,
+        port: PORTS[name],
+        pool,
+        counter: pool,
+      })),
+    ),
+  );
+  return { pools, services };
+}
+
+export const ownersOf = ({ name, table }: DesiredPool): Uint16Array =>
+  name === ("noBackend" satisfies PoolName) ? table.base.map(() => NO_OWNER) : table.base;
+
+export function macOf({ neighbour }: NextHopId): Mac | null {
+  const address = formatIp(neighbour);
+  if (address === formatIp(NOBODY)) return null;
+  return mac(address === BACKEND_L2 ? BACKEND_MAC : ROUTER_MAC);
+}
+
+/** The same world as `datapath/reference/director.ts` takes it. */
+export function referenceWorld(state: DesiredState): ReferenceDirector {
+  const pools = state.pools.map((pool) => ({
+    owners: ownersOf(pool),
+    memberCounters: pool.memberCounters,
+    members: pool.members.map(({ forwarding, address, path: way }) => ({
+      forwarding,
+      address,
+      path: way && {
+        ifindex: way.ifindex,
+        sourceMac: way.mac,
+        nextHopMac: macOf(way),
+        mtu: way.mtu,
+        source: way.source,
+      },
+    })),
+  }));
+  const services = state.services.map(({ vip, protocol, port, counter, pool }) => ({
+    vip,
+    protocol,
+    port,
+    counter,
+    pool: pools[pool] as (typeof pools)[number],
+  }));
+  return { mac: mac(DIRECTOR_MAC), ifindex: IFINDEX, hashKey: HASH_KEY, services };
+}
+
+/** Counters that rose, each as `kind name packets/bytes`. */
+type Counted = readonly string[];
+
+export interface Forwarded {
+  readonly verdict: number;
+  /** Valid until the next run. */
+  readonly packet: Uint8Array;
+  readonly counted: Counted;
+}
+
+/** A loaded director with its tables. Dispose of it to close what it holds. */
+export class DirectorUnderTest {
+  readonly program: BpfProgram;
+  readonly tables: DirectorTables;
+  readonly testRun: TestRun;
+  readonly #state: DesiredState;
+  readonly #maps: ReadonlyMap<unknown, BpfMap>;
+  readonly #declared: DirectorMaps;
+  readonly #unmap: () => void;
+
+  constructor(state: DesiredState, features: Partial<DirectorVariant> = {}) {
+    this.#state = state;
+    const memberCount = state.pools.reduce((sum, pool) => sum + pool.members.length, 0);
+    const declared = directorMaps({
+      arenaBytes: arenaBytesFor(state),
+      services: state.pools.length,
+      members: memberCount,
+    });
+    this.#declared = declared;
+    this.#maps = new Map(Object.values(declared).map((spec) => [spec, createMap(spec)]));
+    const mapped = this.#map(declared.arena).mmap();
+    this.#unmap = () => mapped.unmap();
+    // Tests run a packet at a time: none is under way while a table changes.
+    this.tables = new DirectorTables(new Arena(mapped.bytes, async () => {}), macOf);
+    const variant: DirectorVariant = {
+      maps: declared,
+      hashKey: HASH_KEY,
+      ifindex: IFINDEX,
+      mac: mac(DIRECTOR_MAC),
+      ...featuresOf(state),
+      ...features,
+    };
+    const image = compile(directorProgram(variant));
+    this.program = loadProgram(image, (spec) => this.#map(spec).fd);
+    this.testRun = new TestRun(this.program.fd, { maxPacket: 3000 });
+  }
+
+  static async open(
+    state: DesiredState = stateOf(),
+    features: Partial<DirectorVariant> = {},
+  ): Promise<DirectorUnderTest> {
+    const director = new DirectorUnderTest(state, features);
+    await director.tables.publish(state, ownersOf);
+    return director;
+  }
+
+  /** Runs one packet and says which counters rose. */
+  run(packet: Uint8Array, repeat = 1): Forwarded {
+    const before = this.counters();
+    const { verdict, packet: out } = this.testRun.run(packet, { repeat });
+    const after = this.counters();
+    const counted = [...after].flatMap(([name, [packets, bytes]]) => {
+      const [packetsBefore, bytesBefore] = before.get(name) ?? [0n, 0n];
+      return packets === packetsBefore && bytes === bytesBefore
+        ? []
+        : [`${name} ${packets - packetsBefore}/${bytes - bytesBefore}`];
+    });
+    return { verdict, packet: out, counted };
+  }
+
+  /** Packets and bytes by `reason …`, `service …` and `member …`. */
+  counters(): ReadonlyMap<string, readonly [bigint, bigint]> {
+    const { reasons, services, members } = this.#declared;
+    const names = {
+      reason: directorReasons.map(({ name }) => name),
+      service: this.#state.pools.map(({ name }) => name),
+      member: this.#state.pools.flatMap((pool) =>
+        pool.members.map((each) => `${pool.name} ${each.name}`),
+      ),
+    };
+    const rows = [
+      ["reason", reasons],
+      ["service", services],
+      ["member", members],
+    ] as const;
+    return new Map(
+      rows.flatMap(([kind, spec]) => {
+        const sums = sumPerCpu(this.#map(spec), 0, spec.maxEntries);
+        return names[kind].map(
+          (name, index) =>
+            [`${kind} ${name}`, [sums[index * 2] ?? 0n, sums[index * 2 + 1] ?? 0n]] as const,
+        );
+      }),
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.program.close();
+    this.#unmap();
+    for (const map of this.#maps.values()) map.close();
+  }
+
+  #map(spec: unknown): BpfMap {
+    const map = this.#maps.get(spec);
+    if (map === undefined) throw new Error("The program uses a map that was not declared");
+    return map;
+  }
+}
