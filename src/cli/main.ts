@@ -7,16 +7,20 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { agentCommand } from "./agent.ts";
 import { backendCommand } from "./backend.ts";
 import { checkCommand } from "./check.ts";
 import { directorCommand } from "./director.ts";
 import { statusCommand } from "./status.ts";
+import { teardownCommand } from "./teardown.ts";
 
 const commands: readonly (() => Command)[] = [
   directorCommand,
+  agentCommand,
   checkCommand,
   statusCommand,
   backendCommand,
+  teardownCommand,
 ];
 
 async function main(args: readonly string[]): Promise<number> {

@@ -1,0 +1,32 @@
+/** The agent's API: HTTP and JSON, one route. It tells, it changes nothing. */
+import { Hono } from "hono";
+import { problem } from "./problem.ts";
+
+/** Decimal digits, since both are 64 bits wide. */
+export interface AgentTraffic {
+  readonly packets: string;
+  readonly bytes: string;
+}
+
+export interface AgentInterfaceStatus {
+  readonly name: string;
+  readonly mode: "native" | "generic";
+}
+
+export interface AgentStatus {
+  readonly instance: string;
+  readonly pid: number;
+  /** Those with a program; a configured one that is missing here is gone. */
+  readonly interfaces: readonly AgentInterfaceStatus[];
+  readonly vips: readonly string[];
+  readonly directors: readonly string[];
+  /** What became of every packet received since this run began, by reason. */
+  readonly reasons: Readonly<Record<string, AgentTraffic>>;
+}
+
+export function agentApi(status: () => AgentStatus): Hono {
+  const app = new Hono();
+  app.get("/v1/status", (c) => c.json(status()));
+  app.notFound((c) => problem(c, 404, `There is no ${c.req.method} ${c.req.path}`));
+  return app;
+}

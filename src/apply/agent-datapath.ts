@@ -1,0 +1,131 @@
+/**
+ * The agent in the kernel: its maps, one program, the interfaces it is attached to, and the counters.
+ * The maps are filled before a packet sees them, and never change after: other directors or VIPs
+ * are another run.
+ */
+import type { ProgramImage } from "../bpf/image.ts";
+import { compile } from "../bpf/program.ts";
+import { addressKey, agentMaps, Present } from "../datapath/agent/maps.ts";
+import { agentProgram } from "../datapath/agent/program.ts";
+import { agentReasons, type AgentReason } from "../datapath/reasons.ts";
+import type { KernelProcess } from "../kernel/kernel-process.ts";
+import type { XdpMode } from "../kernel/links.ts";
+import type { BpfMap } from "../kernel/maps.ts";
+import { sumPerCpu } from "../kernel/per-cpu.ts";
+import type { Link } from "../kernel/rtnetlink-links.ts";
+import type { AgentConfig, XdpMode as WantedMode } from "../model/model.ts";
+import type { IpAddress } from "../net/address.ts";
+import { Generation, ownLinks } from "./generation.ts";
+
+/** Sums over all CPUs since this run began; 64 bits, so `bigint`. */
+export interface AgentCounter {
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export interface AgentAttachment {
+  readonly interface: string;
+  readonly ifindex: number;
+  readonly mode: XdpMode;
+  /** Took over the link of the run before: no packet was without a program. */
+  readonly takenOver: boolean;
+  /** Why native mode was not to be had, where generic runs instead. */
+  readonly fallback: string | null;
+  readonly verifiedInstructions: number;
+}
+
+export class AgentDatapath {
+  readonly #folder: string;
+  readonly #kernel: KernelProcess;
+  readonly #generation: Generation;
+  readonly #image: ProgramImage;
+  readonly #reasons: BpfMap;
+
+  /**
+   * Makes and fills the maps of a new generation below `folder`.
+   * @throws {KernelError} and nothing stays
+   */
+  constructor(
+    folder: string,
+    config: Pick<AgentConfig, "vips" | "directors">,
+    kernel: KernelProcess,
+  ) {
+    this.#folder = folder;
+    this.#kernel = kernel;
+    this.#generation = Generation.create(folder, kernel);
+    try {
+      const maps = agentMaps();
+      using directors = this.#generation.createMap(maps.directors);
+      using vips = this.#generation.createMap(maps.vips);
+      fill(directors, config.directors);
+      fill(vips, config.vips);
+      this.#reasons = this.#generation.createMap(maps.reasons);
+      this.#image = compile(agentProgram(maps));
+    } catch (error) {
+      this.#generation.discard();
+      throw error;
+    }
+  }
+
+  /**
+   * Attaches to `link`: in place of the program of the run before, unless that ran in another mode
+   * than an explicit `wanted`. Then the interface is without a program for as long as it takes.
+   * @throws {KernelError}
+   */
+  async attach(link: Link, wanted: WantedMode): Promise<AgentAttachment> {
+    const { ifindex, name } = link;
+    const before = modeOf(link, ownLinks(this.#folder));
+    const keeps = before !== null && (wanted === "auto" || wanted === before);
+    if (before !== null && !keeps) {
+      await this.#kernel.detach({ linkPin: `${this.#folder}/link_${ifindex}` });
+    }
+    const attached = await this.#generation.attach({
+      image: this.#image,
+      interface: name,
+      ifindex,
+      mode: wanted,
+    });
+    return {
+      interface: name,
+      ifindex,
+      mode: attached.mode === "kept" ? (before ?? "native") : attached.mode,
+      takenOver: keeps,
+      fallback: attached.fallback,
+      verifiedInstructions: attached.verifiedInstructions,
+    };
+  }
+
+  /** Takes away what runs before left, and links of interfaces not in `ifindexes`. */
+  async removeOthers(ifindexes: ReadonlySet<number>): Promise<void> {
+    await this.#generation.removeOthers(ifindexes);
+  }
+
+  /** Takes the pins of this run away, but no link. */
+  discard(): void {
+    this.#generation.discard();
+  }
+
+  counters(): Readonly<Record<AgentReason, AgentCounter>> {
+    const sums = sumPerCpu(this.#reasons, 0, agentReasons.length);
+    return Object.fromEntries(
+      agentReasons.map(({ name }, index) => [
+        name,
+        { packets: sums[index * 2] ?? 0n, bytes: sums[index * 2 + 1] ?? 0n },
+      ]),
+    ) as Record<AgentReason, AgentCounter>;
+  }
+
+  /** Closes what this process holds; pins and links stay. */
+  close(): void {
+    this.#reasons.close();
+  }
+}
+
+function fill(map: BpfMap, addresses: readonly IpAddress[]): void {
+  for (const address of addresses) map.update(addressKey(address), Present.encode({ present: 1 }));
+}
+
+function modeOf(link: Link, own: ReadonlySet<number>): XdpMode | null {
+  if (!own.has(link.ifindex)) return null;
+  return link.xdp.some(({ mode }) => mode === "generic") ? "generic" : "native";
+}
