@@ -22,7 +22,7 @@ import type { Size } from "./isa.ts";
 import { optimise } from "./optimise.ts";
 import { type CompileOptions, compile, type Program } from "./program.ts";
 import { all, any, type Lazy, not, type Scalar, type Value, type Variable } from "./value.ts";
-import { Pointer } from "./view.ts";
+import type { Pointer } from "./view.ts";
 import { xdp, type XdpBuilder } from "./xdp.ts";
 
 const missing = missingCapabilities(effectiveCapabilities(), BPF_CAPABILITIES);
@@ -107,7 +107,7 @@ type Statement =
   | {
       readonly kind: "if";
       readonly test: Test;
-      readonly then: readonly Statement[];
+      readonly holds: readonly Statement[];
       readonly otherwise: readonly Statement[] | null;
     }
   | { readonly kind: "leave"; readonly exit: number };
@@ -225,11 +225,11 @@ class Generator {
       case "if":
         if (depth < 2) {
           const test = this.#test(2);
-          const then = this.#branch(depth + 1);
+          const holds = this.#branch(depth + 1);
           return {
             kind,
             test,
-            then,
+            holds,
             otherwise: random.chance(60) ? this.#branch(depth + 1) : null,
           };
         }
@@ -391,8 +391,7 @@ class Writer {
           break;
         case "output":
           this.#data
-            .place(8)
-            .pointer.plus(INPUT_BYTES + statement.index * 8)
+            .plus(INPUT_BYTES + statement.index * 8)
             .place(8)
             .set(this.#value(statement.value));
           break;
@@ -406,10 +405,10 @@ class Writer {
           p.leaveIf(this.#test(statement.test), this.#exit(statement.exit));
           break;
         case "if": {
-          const { then, otherwise } = statement;
+          const { holds, otherwise } = statement;
           p.if(
             this.#test(statement.test),
-            () => this.write(then),
+            () => this.write(holds),
             otherwise === null ? undefined : () => this.write(otherwise),
           );
           break;
@@ -518,7 +517,7 @@ class Evaluator {
           if (this.#test(statement.test)) return statement.exit;
           break;
         case "if": {
-          const side = this.#test(statement.test) ? statement.then : (statement.otherwise ?? []);
+          const side = this.#test(statement.test) ? statement.holds : (statement.otherwise ?? []);
           const exit = this.run(side);
           if (exit !== null) return exit;
           break;

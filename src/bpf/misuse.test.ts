@@ -1,0 +1,351 @@
+/** What an author does wrong fails where it is written, with a sentence. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { FunctionBuilder } from "./function.ts";
+import { Helper } from "./helpers.ts";
+import { be16, be32, bytes, struct, u16, u32, u64, u8 } from "./layout.ts";
+import { globalData, hash, perCpuArray } from "./maps.ts";
+import { compile } from "./program.ts";
+import { sourceText } from "./source.ts";
+import { any, not, type Value } from "./value.ts";
+import { Pointer, type View } from "./view.ts";
+import { xdp, XDP_DROP, XDP_PASS, type XdpBuilder } from "./xdp.ts";
+
+const Fields = struct(
+  "fields",
+  { byte: u8, half: u16, word: u32, long: u64, port: be16, address: be32, mac: bytes(6) },
+  { packed: true },
+);
+const wideKeys = hash("wide_keys", 16, Fields, 8);
+const counters = perCpuArray("counters", Fields, 8);
+const arena = globalData("arena", 64);
+
+interface World {
+  readonly p: XdpBuilder;
+  readonly at: View<typeof Fields.fields>;
+  readonly memory: Pointer;
+  /** Of another function. */
+  readonly other: FunctionBuilder;
+  readonly stray: Value;
+}
+
+const rows: readonly {
+  readonly name: string;
+  readonly write: (world: World) => void;
+  readonly message: RegExp;
+}[] = [
+  {
+    name: "mixing byte orders in arithmetic",
+    write: ({ at }) => at.word.and(at.address),
+    message:
+      /^Cannot mix a value in host order with one in network order: convert one with toHost\(\)/,
+  },
+  {
+    name: "mixing byte orders in a comparison",
+    write: ({ at }) => at.port.eq(at.half),
+    message: /^Cannot mix a value in network order with one in host order/,
+  },
+  {
+    name: "comparing network order of different sizes",
+    write: ({ at }) => at.port.eq(at.address),
+    message: /^Cannot mix 2 and 4 bytes in network order/,
+  },
+  {
+    name: "storing host order in a field in network order",
+    write: ({ at }) => at.port.set(at.half),
+    message: /^Cannot mix a value in network order with one in host order/,
+  },
+  {
+    name: "storing network order in a field in host order",
+    write: ({ at }) => at.word.set(at.address),
+    message: /^Cannot mix a value in host order with one in network order/,
+  },
+  {
+    name: "storing four bytes of network order in two",
+    write: ({ at }) => at.port.set(at.address),
+    message: /^Cannot mix 2 and 4 bytes in network order/,
+  },
+  {
+    name: "taking two bytes of four in network order",
+    write: ({ at }) => at.address.read().toNetwork(2),
+    message: /^Cannot take 2 bytes of 4 in network order/,
+  },
+  {
+    name: "an ordered comparison in network order",
+    write: ({ at }) => at.port.lt(1024),
+    message: /^Cannot compare a value in network order: convert it with toHost\(\) first$/,
+  },
+  {
+    name: "adding in network order",
+    write: ({ at }) => at.address.add(1),
+    message: /^Cannot add a value in network order/,
+  },
+  {
+    name: "negating in network order",
+    write: ({ at }) => at.port.read().neg(),
+    message: /^Cannot negate a value in network order/,
+  },
+  {
+    name: "returning network order",
+    write: ({ p, at }) => p.return(at.port),
+    message: /^Cannot return a value in network order/,
+  },
+  {
+    name: "increasing a counter in network order",
+    write: ({ at }) => at.address.increase(1),
+    message: /^Cannot add a value in network order/,
+  },
+  {
+    name: "adding atomically in network order",
+    write: ({ p, at }) => at.address.atomicAdd(p.constant(1)),
+    message: /^Cannot add atomically in network order/,
+  },
+  {
+    name: "a constant wider than a field in network order",
+    write: ({ at }) => at.port.eq(0x10000),
+    message: /^Cannot use 65536 beside a field of 2 bytes in network order$|never equal/,
+  },
+  {
+    name: "a negative constant in network order",
+    write: ({ at }) => at.address.set(-1),
+    message: /^Cannot use -1 beside a field of 4 bytes in network order$/,
+  },
+  {
+    name: "a constant of 33 bits beside 32",
+    write: ({ at }) => at.word.add(0x1_0000_0000),
+    message: /^Cannot use 4294967296 as a constant: it does not fit 32 bits$/,
+  },
+  {
+    name: "a constant of 65 bits",
+    write: ({ at }) => at.long.xor(2n ** 64n),
+    message: /^Cannot use 18446744073709551616 as a constant: it does not fit 64 bits$/,
+  },
+  {
+    name: "storing a constant that is too wide",
+    write: ({ at }) => at.byte.set(256),
+    message: /^Cannot use 256 as a constant: it does not fit 8 bits$/,
+  },
+  {
+    name: "comparing a byte with what it can never be",
+    write: ({ at }) => at.byte.eq(256),
+    message: /^Cannot compare a value of 8 bits with 256: it is never equal$/,
+  },
+  {
+    name: "a variable given more than it holds",
+    write: ({ p }) => p.variable(0x10000, 2),
+    message: /^Cannot use 65536 as a constant: it does not fit 16 bits$/,
+  },
+  {
+    name: "a constant of a size it does not fit",
+    write: ({ p }) => p.constant(256, 1),
+    message: /^Cannot use 256 as a constant: it does not fit 8 bits$/,
+  },
+  {
+    name: "shifting 32 bits by 32",
+    write: ({ at }) => at.word.shl(32),
+    message: /^Cannot shift a 32-bit value by 32$/,
+  },
+  {
+    name: "shifting by a negative number",
+    write: ({ at }) => at.long.sar(-1),
+    message: /^Cannot shift a 64-bit value by -1$/,
+  },
+  {
+    name: "dividing by the constant 0",
+    write: ({ at }) => at.word.mod(0),
+    message: /^Cannot divide by the constant 0/,
+  },
+  {
+    name: "too few arguments",
+    write: ({ p }) => p.call(Helper.mapLookup, 1),
+    message: /^Cannot call bpf_map_lookup_elem with 1 arguments: it takes 2$/,
+  },
+  {
+    name: "a sixth parameter",
+    write: ({ p }) => p.parameter(5),
+    message: /^Cannot take parameter 5: a function has 5, counted from 0$/,
+  },
+  {
+    name: "more stack than there is",
+    write: ({ p }) => p.stack(513),
+    message: /^Cannot take 513 bytes of stack: 520 of 512 are asked for$/,
+  },
+  {
+    name: "no bytes of stack",
+    write: ({ p }) => p.stack(-8),
+    message: /^Cannot take -8 bytes of stack: a whole number above 0 is needed$/,
+  },
+  {
+    name: "a run-time distance on the stack",
+    write: ({ p, at }) => p.stack(64).plus(at.word),
+    message: /^Cannot add a run-time distance to a stack address/,
+  },
+  {
+    name: "half a byte further",
+    write: ({ memory }) => memory.plus(0.5),
+    message: /^Cannot go 0.5 bytes further: a whole number is needed$/,
+  },
+  {
+    name: "an offset no instruction holds",
+    write: ({ memory }) => memory.plus(0x8000).place(4).read(),
+    message: /^Cannot access memory 32768 bytes from a pointer: 32767 is the furthest/,
+  },
+  {
+    name: "reading outside a field of bytes",
+    write: ({ at }) => at.mac.word(4, 4),
+    message: /^Cannot read 4 bytes at 4: the field has 6$/,
+  },
+  {
+    name: "copying bytes of another length",
+    write: ({ at }) => at.mac.set(new Uint8Array(4)),
+    message: /^Cannot copy 4 bytes into a field of 6$/,
+  },
+  {
+    name: "adding atomically to two bytes",
+    write: ({ p, at }) => at.half.atomicAdd(p.constant(1)),
+    message: /^Cannot add atomically to 2 bytes: 4 or 8 are possible$/,
+  },
+  {
+    name: "addressing a map with entries directly",
+    write: ({ p }) => p.mapValue(counters),
+    message: /^Cannot address map "counters" directly: only an array of one entry can be$/,
+  },
+  {
+    name: "addressing a byte outside the arena",
+    write: ({ p }) => p.mapValue(arena, 64),
+    message: /^Cannot address byte 64 of map "arena": its value has 64 bytes$/,
+  },
+  {
+    name: "looking a number up under a wide key",
+    write: ({ p }) => p.lookup(wideKeys, 1, XDP_DROP),
+    message: /^Cannot look up a number in map "wide_keys": its keys have 16 bytes$/,
+  },
+  {
+    name: "a value of another function as an operand",
+    write: ({ at, stray }) => at.word.add(stray),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "a value of another function stored",
+    write: ({ at, stray }) => at.word.set(stray),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "a value of another function as an argument",
+    write: ({ p, stray }) => p.call(Helper.redirect, stray, 0),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "a value of another function returned",
+    write: ({ p, stray }) => p.return(stray),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "a condition of another function",
+    write: ({ p, stray }) => p.require(any(not(stray.eq(1))), XDP_PASS),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "a value of another function added atomically",
+    write: ({ at, stray }) => at.word.atomicAdd(stray),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "an exit of another function",
+    write: ({ p, other }) => p.goto(other.exit(() => other.return(0))),
+    message: /^Cannot leave by an exit of another function/,
+  },
+  {
+    name: "a program's name that is too long",
+    write: () => xdp("sixteen_letters_", (p) => p.return(0)),
+    message: /^Cannot build program "sixteen_letters_": names have 1 to 15 letters/,
+  },
+  {
+    name: "a program's name that is no identifier",
+    write: () => xdp("1st", (p) => p.return(0)),
+    message: /^Cannot build program "1st": names have 1 to 15 letters/,
+  },
+  {
+    name: "a map's name that is too long",
+    write: () => globalData("sixteen_letters_", 8),
+    message: /^Cannot declare map "sixteen_letters_": names have 1 to 15 letters/,
+  },
+  {
+    name: "an end without a return",
+    write: () => xdp("p", (p) => p.call(Helper.jiffies64)),
+    message: /^Cannot build "p": its end is reached without a return$/,
+  },
+  {
+    name: "a side of an if without a return",
+    write: () => xdp("p", (p) => p.if(p.contextRegister.eq(0), () => p.return(0))),
+    message: /^Cannot build "p": its end is reached without a return$/,
+  },
+  {
+    name: "an exit without a return",
+    write: () => xdp("p", (p) => p.goto(p.exit(() => p.call(Helper.jiffies64)))),
+    message: /^Cannot build "p": an exit ends without a return$/,
+  },
+];
+
+for (const { name, write, message } of rows) {
+  test(`the builder refuses ${name}, at the author's line`, () => {
+    let thrown: unknown = null;
+    xdp("misuse", (p) => {
+      const memory = new Pointer(p, p.contextRegister.register);
+      const other = new FunctionBuilder("other");
+      const world = { p, memory, at: memory.as(Fields), other, stray: other.constant(7) };
+      try {
+        write(world);
+      } catch (error) {
+        thrown = error;
+      }
+      p.return(0);
+    });
+    assert.ok(thrown instanceof Error, "it was taken");
+    assert.match(thrown.message, message);
+    const author = authorFrame(thrown);
+    assert.ok(author !== null, thrown.stack);
+    assert.equal(author.file, fileURLToPath(import.meta.url), thrown.stack);
+    const line = sourceText(author)
+      .replace(/^write: /, "")
+      .replace(/,$/, "");
+    assert.ok(write.toString().includes(line), `${line} is not where it was written`);
+  });
+}
+
+test("compile() refuses what needs more stack than there is", () => {
+  const program = xdp("crowded", (p) => {
+    const memory = new Pointer(p, p.contextRegister.register);
+    const values = Array.from({ length: 70 }, (_, index) =>
+      memory
+        .plus(index * 4)
+        .place(4)
+        .read(),
+    );
+    p.call(Helper.jiffies64);
+    p.return(values.reduce((sum, value) => sum.add(value)));
+  });
+  assert.throws(() => compile(program), {
+    name: "RangeError",
+    message: /^Cannot build "crowded": \d+ bytes of stack are needed, 512 exist$/,
+  });
+});
+
+test("compile() refuses fewer registers than a call takes", () => {
+  const program = xdp("p", (p) => p.return(0));
+  assert.throws(() => compile(program, { registersMax: 5 }), {
+    name: "RangeError",
+    message: "Cannot use 5 registers: 6 to 10 are possible",
+  });
+});
+
+/** The first frame outside the builder: its own tests are authors too. */
+function authorFrame(error: Error): { file: string; line: number; column: number } | null {
+  for (const frame of error.stack?.split("\n") ?? []) {
+    const match = /(?:file:\/\/)?(\/[^()]+?):(\d+):(\d+)\)?$/.exec(frame);
+    if (match === null || /\/bpf\/[\w-]+\.ts$/.test(match[1] ?? "")) continue;
+    return { file: match[1] ?? "", line: Number(match[2]), column: Number(match[3]) };
+  }
+  return null;
+}
