@@ -74,12 +74,9 @@ export function ask(
         response.on("data", (chunk: Buffer) => chunks.push(chunk));
         response.on("error", reject);
         response.on("end", () => {
-          try {
-            const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString("utf8"));
-            resolve({ status: response.statusCode ?? 0, body: parsed });
-          } catch (cause) {
-            reject(new Error(`The daemon at ${path} answered something else than JSON`, { cause }));
-          }
+          const body = parseJson(Buffer.concat(chunks).toString("utf8"));
+          if (body instanceof Error) reject(body);
+          else resolve({ status: response.statusCode ?? 0, body });
         });
       },
     );
@@ -90,4 +87,12 @@ export function ask(
     });
     sent.end(body === undefined ? undefined : JSON.stringify(body));
   });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    return new Error("The daemon answered something else than JSON", { cause });
+  }
 }

@@ -9,7 +9,7 @@ import {
   type ServiceEntry,
   VIP_PROTOCOL,
 } from "../datapath/director/service-index.ts";
-import { ArenaHeader, ForwardingCode, Member } from "../datapath/layout.ts";
+import { ArenaHeader, Bucket, ForwardingCode, Member } from "../datapath/layout.ts";
 import { OUTER_TTL } from "../datapath/director/forward.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { IP_DF, IPPROTO_IPIP } from "../packet/headers.ts";
@@ -87,7 +87,7 @@ export class DirectorTables {
     const placed = this.#pools.get(pool);
     if (placed === undefined) throw new Error(`Pool "${pool}" is not in the tables`);
     for (const bucket of buckets) {
-      this.#arena.store32(placed.buckets + bucket * 4, owners[bucket] ?? 0);
+      this.#arena.store32(placed.buckets + bucket * Bucket.size, owners[bucket] ?? 0);
     }
   }
 
@@ -108,8 +108,8 @@ export class DirectorTables {
   }
 
   #writeBuckets(owners: Uint16Array, allocate: (size: number) => number): number {
-    const offset = allocate(owners.length * 4);
-    const region = this.#arena.region(offset, owners.length * 4);
+    const offset = allocate(owners.length * Bucket.size);
+    const region = this.#arena.region(offset, owners.length * Bucket.size);
     // Owner in the low half, chain 0 (settled) in the high one.
     new Uint32Array(region.buffer, region.byteOffset, owners.length).set(owners);
     return offset;
@@ -173,7 +173,7 @@ function entriesOf(
       protocol: service.protocol,
       target: {
         buckets: at.buckets,
-        bucketMask: (at.table.size - 1) * 4,
+        bucketMask: (at.table.size - 1) * Bucket.size,
         members: at.members,
         counter: service.counter,
         memberCounters: pool.memberCounters,

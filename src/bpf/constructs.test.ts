@@ -158,6 +158,15 @@ const rows: readonly Row[] = [
         () => p.return(6),
       ),
   },
+  {
+    name: "an if that ends a side of another jumps straight to its end",
+    write: ({ p, at, a, b }) =>
+      p.if(
+        a.eq(1),
+        () => p.if(b.eq(2), () => at.word.set(2)),
+        () => at.word.set(3),
+      ),
+  },
   { name: "if all", write: ({ p, at, a, b }) => p.if(all(a.eq(1), b.eq(2)), () => at.word.set(2)) },
   { name: "if any", write: ({ p, at, a, b }) => p.if(any(a.eq(1), b.eq(2)), () => at.word.set(2)) },
   {

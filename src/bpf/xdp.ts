@@ -7,7 +7,6 @@ import type { Value } from "./value.ts";
 import { Pointer, type View } from "./view.ts";
 
 /** Verdicts (include/uapi/linux/bpf.h, enum xdp_action). */
-export const XDP_ABORTED = 0;
 export const XDP_DROP = 1;
 export const XDP_PASS = 2;
 export const XDP_TX = 3;

@@ -64,8 +64,8 @@ afterEach(async () => {
 /** Runs `carom director` on `config` until it says that it runs. */
 async function start(config = configOf(), prefix: readonly string[] = []): Promise<ChildProcess> {
   writeFileSync(CONFIG, config);
-  const [command = "", ...args] = [...prefix, process.execPath, MAIN, "director", "-c", CONFIG];
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const argv = [...prefix, process.execPath, MAIN, "director", "-c", CONFIG];
+  const child = spawn("env", argv, { stdio: ["ignore", "pipe", "inherit"] });
   running.add(child);
   child.once("exit", () => running.delete(child));
   let said = "";
@@ -90,20 +90,20 @@ const request = (sourcePort: number): Uint8Array =>
 /** Sends requests, one a millisecond, while `work` runs; returns how many came back for the backend. */
 async function whileSending(work: () => Promise<void>): Promise<{ sent: number; back: number }> {
   const socket = PacketSocket.open(ifindexOf("eth0p"), { promiscuous: true });
-  let back = 0;
+  const count = { sent: 0, back: 0 };
   socket.watch(({ direction, bytes }) => {
-    if (direction !== "outgoing" && BACKEND_MAC.every((byte, at) => byte === bytes[at])) back += 1;
+    if (direction !== "outgoing" && BACKEND_MAC.every((byte, at) => byte === bytes[at]))
+      count.back += 1;
   });
-  let sent = 0;
   const timer = setInterval(() => {
-    socket.send(request(1024 + (sent % 60_000)));
-    sent += 1;
+    socket.send(request(1024 + (count.sent % 60_000)));
+    count.sent += 1;
   }, 1);
   await work();
   clearInterval(timer);
-  for (let waited = 0; back < sent && waited < 1000; waited += 20) await delay(20);
+  for (let waited = 0; count.back < count.sent && waited < 1000; waited += 20) await delay(20);
   socket.close();
-  return { sent, back };
+  return count;
 }
 
 test("a director killed with SIGKILL and started again loses no packet", options, async () => {
@@ -216,8 +216,8 @@ for (const { name, host, config, prefix = [], says, status = 1 } of refusals) {
     if (host !== undefined) sh(host[0]);
     try {
       writeFileSync(CONFIG, configOf(config));
-      const [command = "", ...args] = [...prefix, process.execPath, MAIN, "director", "-c", CONFIG];
-      const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"] });
+      const argv = [...prefix, process.execPath, MAIN, "director", "-c", CONFIG];
+      const child = spawn("env", argv, { stdio: ["ignore", "ignore", "pipe"] });
       const [said, [code]] = await Promise.all([text(child.stderr), once(child, "exit")]);
       assert.match(said, says);
       assert.equal(code, status);

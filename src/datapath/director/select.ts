@@ -1,5 +1,5 @@
 /** From a flow to the member that owns it and the next hop towards that. */
-import { NO_OWNER, Member, NextHop } from "../layout.ts";
+import { Bucket, Member, NextHop, NO_OWNER } from "../layout.ts";
 import type { Chosen, Director, Flow } from "./context.ts";
 
 const OWNER_MASK = 0xffff;
@@ -7,7 +7,7 @@ const MAC_SHIFT = 16;
 
 export function emitSelect({ p, arena, leave }: Director, { service, hash }: Flow): Chosen {
   const bucket = arena
-    .pointer(4, service.buckets.read().add(hash.shl(2).and(service.bucketMask)))
+    .pointer(Bucket.size, service.buckets.read().add(hash.shl(2).and(service.bucketMask)))
     .place(4)
     .read();
   const owner = bucket.and(OWNER_MASK);
