@@ -35,7 +35,7 @@ test("the verifier names the author's line and quotes it", { skip }, () => {
       // The kernel's own words, from line info and BTF; with the place since Linux 6.10.
       const quoted = /; const beyond = data\.plus\(5\)\.place\(2\)\.read\(\);(?: @ (.+))?/;
       const [said, place] = quoted.exec(error.log ?? "") ?? [];
-      assert.ok(said !== undefined, error.log);
+      assert.ok(said !== undefined, error.log ?? "no log");
       if (place !== undefined) assert.equal(place, `line-info.kernel.test.ts:${source.line}`);
       assert.match(error.message, /line-info\.kernel\.test\.ts:\d+:\d+: const beyond/);
       return true;
