@@ -39,6 +39,7 @@ function chooseFor(
   const count = racers.length;
   const weights = Uint16Array.from(racers, (racer) => racer.weight);
   const rates = ratesOf(racers, owners);
+  const heaviest = weights.reduce((most, weight) => Math.max(most, weight), 0);
   /** How many buckets of an owner each other has taken, a row per owner. */
   const taken = new Int32Array((to - from) * count);
   const left: number[] = [];
@@ -47,7 +48,10 @@ function chooseFor(
     const owner = owners[bucket]!;
     if (owner < from || owner >= to) continue;
     const row = (owner - from) * count;
-    const rank = earliest(arrivals, weights, bucket, owner, taken, row, rates[owner]!, 1);
+    const rate = rates[owner]!;
+    // In a large pool every share is below one bucket, and rounded down there is none to give.
+    const whole = heaviest * rate < 1 ? 0 : 1;
+    const rank = earliest(arrivals, weights, bucket, owner, taken, row, rate, whole);
     if (rank === NOBODY) {
       left.push(bucket);
       leftOf[owner]!++;
