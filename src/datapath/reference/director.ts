@@ -185,6 +185,7 @@ function forward(
   if (owner === NO_OWNER || member === undefined) return leave("no_backend", packet);
   const { path } = member;
   if (path === null || path.nextHopMac === null) return leave("no_next_hop", packet);
+  if (member.forwarding === ForwardingCode.none) return leave("internal", packet);
   const outer = outerHeader(member.forwarding, path.source, member.address, flow);
   const crosses = path.ifindex !== world.ifindex;
   if ((outer !== null || crosses) && flow.ipLength + (outer?.bytes.length ?? 0) > path.mtu) {

@@ -1,0 +1,79 @@
+/** What the tests of the agent share: its program, loaded, with one director and one VIP of each family. */
+import { compile } from "../../bpf/program.ts";
+import { type BpfMap, createMap } from "../../kernel/maps.ts";
+import { sumPerCpu } from "../../kernel/per-cpu.ts";
+import { type BpfProgram, loadProgram } from "../../kernel/programs.ts";
+import { TestRun } from "../../kernel/test-run.ts";
+import { ip } from "../../net/address.ts";
+import { agentReasons } from "../reasons.ts";
+import type { ReferenceAgent } from "../reference/agent.ts";
+import { type AgentMaps, addressKey, agentMaps, Present } from "./maps.ts";
+import { agentProgram } from "./program.ts";
+
+export const VIP = "192.0.2.10";
+export const VIP_6 = "2001:db8::10";
+export const DIRECTOR = "198.51.100.1";
+export const DIRECTOR_6 = "2001:db8:20::1";
+
+export const agentWorld: ReferenceAgent = {
+  vips: [ip(VIP), ip(VIP_6)],
+  directors: [ip(DIRECTOR), ip(DIRECTOR_6)],
+};
+
+export interface Received {
+  readonly verdict: number;
+  /** Valid until the next run. */
+  readonly packet: Uint8Array;
+  /** Reasons that rose, each as `name packets/bytes`. */
+  readonly counted: readonly string[];
+}
+
+/** A loaded agent. Dispose of it to close what it holds. */
+export class AgentUnderTest {
+  readonly program: BpfProgram;
+  readonly testRun: TestRun;
+  readonly #maps: ReadonlyMap<unknown, BpfMap>;
+  readonly #declared: AgentMaps = agentMaps();
+
+  constructor() {
+    const { directors, vips } = this.#declared;
+    this.#maps = new Map(Object.values(this.#declared).map((spec) => [spec, createMap(spec)]));
+    const present = Present.encode({ present: 1 });
+    for (const vip of agentWorld.vips) this.#map(vips).update(addressKey(vip), present);
+    for (const director of agentWorld.directors) {
+      this.#map(directors).update(addressKey(director), present);
+    }
+    const image = compile(agentProgram(this.#declared));
+    this.program = loadProgram(image, (spec) => this.#map(spec).fd);
+    this.testRun = new TestRun(this.program.fd, { maxPacket: 3000 });
+  }
+
+  /** Runs one packet and says which reasons rose. */
+  run(packet: Uint8Array): Received {
+    const before = this.counters();
+    const { verdict, packet: out } = this.testRun.run(packet);
+    const after = this.counters();
+    const counted = agentReasons.flatMap(({ name }, index) => {
+      const packets = (after[index * 2] ?? 0n) - (before[index * 2] ?? 0n);
+      const bytes = (after[index * 2 + 1] ?? 0n) - (before[index * 2 + 1] ?? 0n);
+      return packets === 0n && bytes === 0n ? [] : [`${name} ${packets}/${bytes}`];
+    });
+    return { verdict, packet: out, counted };
+  }
+
+  /** Packets and bytes of every reason, in the order of `agentReasons`. */
+  counters(): BigUint64Array {
+    return sumPerCpu(this.#map(this.#declared.reasons), 0, agentReasons.length);
+  }
+
+  [Symbol.dispose](): void {
+    this.program.close();
+    for (const map of this.#maps.values()) map.close();
+  }
+
+  #map(spec: unknown): BpfMap {
+    const map = this.#maps.get(spec);
+    if (map === undefined) throw new Error("The program uses a map that was not declared");
+    return map;
+  }
+}
