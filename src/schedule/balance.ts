@@ -18,17 +18,17 @@ import { MIN_BUCKETS_PER_MEMBER } from "./table-size.ts";
 /** How far a share may be from the weight: 2 %, or one bucket. */
 const TOLERANCE = 0.02;
 /** Gains of the common steps. */
-const GAINS = [0.8, 0.3, 0.3, 0.2];
+const GAINS = [0.7, 0.2, 0.2, 0.15, 0.15];
 /**
  * A step aims this many buckets inside the tolerance, as what it moves is random too, but leaves at
  * least this part of the tolerance alone.
  */
 const MARGIN_BUCKETS = 10;
-const LEFT_ALONE = 0.3;
+const LEFT_ALONE = 0.2;
 /** A count of nearly none says little: no step changes a handicap by more than this factor. */
 const MAX_STEP = 3;
 /** Rounds of exact steps; what is outside after these is a handful of buckets, moved one by one. */
-const MAX_ROUNDS = 20;
+const MAX_ROUNDS = 60;
 
 interface Balance {
   readonly racers: readonly Racer[];

@@ -3,14 +3,14 @@ import { ScheduleError } from "./schedule-error.ts";
 import type { Member } from "./table.ts";
 
 /** The default: 100 equal members have 655 buckets each. Never smaller, so most pools never resize. */
-export const MIN_TABLE_SIZE = 1 << 16;
+const MIN_TABLE_SIZE = 1 << 16;
 /** 4 MiB of the arena for a table. */
-export const MAX_TABLE_SIZE = 1 << 20;
+const MAX_TABLE_SIZE = 1 << 20;
 /** Fewer buckets than this and a share of 1 bucket more or less is no share at all. */
 export const MIN_BUCKETS_PER_MEMBER = 4;
-export const MAX_WEIGHT = 0xffff;
+const MAX_WEIGHT = 0xffff;
 /** An owner is 16 bits and 0xffff says "nobody". */
-export const MAX_MEMBERS = 0xffff;
+const MAX_MEMBERS = 0xffff;
 
 /**
  * The number of buckets: the smallest power of two from 65 536 to 2^20 in which the smallest weight
