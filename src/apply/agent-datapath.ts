@@ -12,6 +12,7 @@ import type { KernelProcess } from "../kernel/kernel-process.ts";
 import type { XdpMode } from "../kernel/links.ts";
 import type { BpfMap } from "../kernel/maps.ts";
 import { sumPerCpu } from "../kernel/per-cpu.ts";
+import { removePin } from "../kernel/pins.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { AgentConfig, XdpMode as WantedMode } from "../model/model.ts";
 import type { IpAddress } from "../net/address.ts";
@@ -74,11 +75,12 @@ export class AgentDatapath {
    */
   async attach(link: Link, wanted: WantedMode): Promise<AgentAttachment> {
     const { ifindex, name } = link;
+    const linkPin = `${this.#folder}/link_${ifindex}`;
     const before = modeOf(link, ownLinks(this.#folder));
     const keeps = before !== null && (wanted === "auto" || wanted === before);
-    if (before !== null && !keeps) {
-      await this.#kernel.detach({ linkPin: `${this.#folder}/link_${ifindex}` });
-    }
+    // A device made anew may get the index of the one that is gone, and finds its dead link.
+    if (before === null) removePin(linkPin);
+    else if (!keeps) await this.#kernel.detach({ linkPin });
     const attached = await this.#generation.attach({
       image: this.#image,
       interface: name,
@@ -93,6 +95,11 @@ export class AgentDatapath {
       fallback: attached.fallback,
       verifiedInstructions: attached.verifiedInstructions,
     };
+  }
+
+  /** Interfaces that run a program of this instance now. */
+  attached(): ReadonlySet<number> {
+    return ownLinks(this.#folder);
   }
 
   /** Takes away what runs before left, and links of interfaces not in `ifindexes`. */

@@ -169,7 +169,8 @@ export class Agent {
         continue;
       }
       this.#missing.delete(name);
-      if (this.#attachments.get(name)?.ifindex === link.ifindex) continue;
+      const known = this.#attachments.get(name)?.ifindex === link.ifindex;
+      if (known && datapath.attached().has(link.ifindex)) continue;
       const attachment = await datapath.attach(link, xdpMode);
       this.#attachments.set(name, attachment);
       const { mode, takenOver, fallback, verifiedInstructions } = attachment;

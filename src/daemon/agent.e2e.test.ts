@@ -1,0 +1,374 @@
+/** The agent as an operator runs it: the command, a real interface, packets, kills and restarts. */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync } from "node:fs";
+import { afterEach, before, test } from "node:test";
+import { skip } from "../kernel/kernel-fixture.ts";
+import type { PacketSocket } from "../kernel/packet-socket.ts";
+import { readSysctl, writeSysctl } from "../kernel/sysctl.ts";
+import { formatIp, type IpAddress } from "../net/address.ts";
+import { eth } from "../packet/build.ts";
+import {
+  AgentProcess,
+  BACKEND,
+  BACKEND_6,
+  carom,
+  CONFIG,
+  configText,
+  DIRECTOR,
+  DIRECTOR_6,
+  DIRECTOR_MAC,
+  encapsulated,
+  ifindexOf,
+  cleanUp,
+  linkInfo,
+  makeBackend,
+  makeEth0,
+  PINS,
+  Server,
+  sh,
+  snapshot,
+  SOCKET,
+  STATE,
+  status,
+  STRANGER,
+  VIP,
+  VIP_6,
+} from "./agent-fixture.ts";
+
+const options = { skip, timeout: 60_000 };
+
+before(makeBackend);
+afterEach(cleanUp);
+
+const sysctl = (name: string, setting: string): string | undefined =>
+  readSysctl(["net", "ipv4", "conf", name, setting]);
+
+test(
+  "an agent serves what directors send, counts strangers, and restores the host",
+  options,
+  async () => {
+    writeSysctl(["net", "ipv4", "conf", "eth0", "rp_filter"], "1");
+    const was = snapshot();
+    const agent = await AgentProcess.start();
+    assert.deepEqual(
+      ["arp_ignore", "arp_announce", "rp_filter"].map((setting) => sysctl("eth0", setting)),
+      ["1", "2", "2"],
+    );
+    assert.match(
+      sh("ip -o addr show lo"),
+      /203\.0\.113\.200\/32[\s\S]*2001:db8:f::200\/128.* nodad/,
+    );
+
+    for (const vip of [VIP, VIP_6]) {
+      using server = await Server.open(vip);
+      server.wire.send(encapsulated("from a stranger", STRANGER, vip));
+      for (const director of [DIRECTOR, DIRECTOR_6]) {
+        const text = `${formatIp(vip)} by ${formatIp(director)}`;
+        server.wire.send(encapsulated(text, director, vip));
+        await server.hears(text);
+      }
+      assert.equal(server.received.length, 2);
+    }
+    const { pid, instance, interfaces, vips, directors, reasons } = await status();
+    assert.deepEqual(
+      { pid, instance, interfaces, vips, directors },
+      {
+        pid: agent.pid,
+        instance: "main",
+        interfaces: [{ name: "eth0", mode: "native" }],
+        vips: ["203.0.113.200", "2001:db8:f::200"],
+        directors: ["192.0.2.2", "2001:db8:2::2"],
+      },
+    );
+    assert.equal(reasons["decapsulated"]?.packets, "4");
+    assert.equal(reasons["stranger"]?.packets, "2");
+    const stranger = [VIP, VIP_6].map(
+      (vip) => encapsulated("from a stranger", STRANGER, vip).length,
+    );
+    assert.equal(reasons["stranger"].bytes, String((stranger[0] ?? 0) + (stranger[1] ?? 0)));
+
+    assert.equal(await agent.end("SIGTERM"), 0);
+    assert.equal(snapshot(), was);
+    writeSysctl(["net", "ipv4", "conf", "eth0", "rp_filter"], "0");
+  },
+);
+
+test(
+  "a host with an agent answers ARP and ND for its own addresses, not for VIPs",
+  options,
+  async () => {
+    sh("ip addr add 203.0.113.200/32 dev lo");
+    using server = await Server.open();
+    server.wire.send(whoHas(VIP));
+    assert.deepEqual(
+      (await answerFor(server.wire, VIP)).map(formatIp),
+      ["203.0.113.200"],
+      "without",
+    );
+    const agent = await AgentProcess.start();
+    for (const [vip, own] of [
+      [VIP, BACKEND],
+      [VIP_6, BACKEND_6],
+    ] as const) {
+      // Asked in this order, answered in this order: with the second answer the first is not to come.
+      for (const target of [vip, own]) server.wire.send(whoHas(target));
+      const answered = await answerFor(server.wire, own);
+      assert.deepEqual(answered.map(formatIp), [formatIp(own)]);
+    }
+    await agent.end("SIGTERM");
+    sh("ip addr del 203.0.113.200/32 dev lo");
+  },
+);
+
+test(
+  "an agent killed with SIGKILL serves on, a new one takes over without a gap",
+  options,
+  async () => {
+    const was = snapshot();
+    const first = await AgentProcess.start();
+    const before = linkInfo();
+    using server = await Server.open();
+    let sent = 0;
+    const timer = setInterval(() => server.wire.send(encapsulated(`datagram ${sent++}`)), 1);
+    await first.end("SIGKILL");
+    await server.hears(`datagram ${sent + 50}`);
+    assert.equal(existsSync(SOCKET), true, "nobody removed the socket");
+
+    const second = await AgentProcess.start();
+    await server.hears(`datagram ${sent + 50}`);
+    clearInterval(timer);
+    server.wire.send(encapsulated("last"));
+    await server.hears("last");
+    assert.equal(server.received.length, sent + 1);
+    const { id, programId } = linkInfo();
+    assert.equal(id, before.id);
+    assert.notEqual(programId, before.programId);
+    assert.deepEqual(readdirSync(PINS).toSorted(), ["2", `link_${ifindexOf("eth0")}`]);
+    assert.equal(second.lines.find(({ msg }) => msg === "attached")?.["takenOver"], true);
+
+    const busy = carom(["teardown"]);
+    assert.equal(busy.code, 1);
+    assert.match(
+      busy.stderr,
+      new RegExp(
+        `^carom: Cannot tear down "main": its agent runs \\(pid ${second.pid}\\); stop it first`,
+      ),
+    );
+
+    await second.end("SIGKILL");
+    const down = carom(["teardown"]);
+    assert.deepEqual([down.code, down.stderr], [0, ""]);
+    assert.deepEqual(down.stdout.split("\n"), [
+      "detached the program from eth0",
+      `removed ${PINS}/2`,
+      `removed ${PINS}`,
+      "vip removed: 2001:db8:f::200/128 on lo",
+      "vip removed: 203.0.113.200/32 on lo",
+      "sysctl restored: net.ipv4.conf.eth0.arp_announce from 2 to 0",
+      "sysctl restored: net.ipv4.conf.eth0.arp_ignore from 1 to 0",
+      `removed ${STATE}`,
+      `removed ${SOCKET}`,
+      "",
+    ]);
+    assert.equal(snapshot(), was);
+    const again = carom(["teardown"]);
+    assert.deepEqual(again, {
+      code: 0,
+      stdout: 'Nothing of instance "main" is here\n',
+      stderr: "",
+    });
+  },
+);
+
+test(
+  "an agent with --keep leaves everything for the next, which restores it",
+  options,
+  async () => {
+    const was = snapshot();
+    const first = await AgentProcess.start(configText(), ["--keep"]);
+    const { id } = linkInfo();
+    assert.equal(await first.end("SIGINT"), 0);
+    assert.match(first.lines.at(-1)?.msg ?? "", /still serving/);
+    using server = await Server.open();
+    server.wire.send(encapsulated("kept"));
+    await server.hears("kept");
+
+    // One VIP and one director less: the VIP leaves lo at once.
+    const second = await AgentProcess.start(
+      "agent: { interfaces: [eth0], vips: [203.0.113.200], directors: [192.0.2.2] }\n",
+    );
+    assert.equal(linkInfo().id, id);
+    assert.doesNotMatch(sh("ip -o addr show lo"), /2001:db8:f::200/);
+    await second.end("SIGTERM");
+    assert.equal(snapshot(), was);
+  },
+);
+
+test(
+  "an agent leaves a VIP that was on lo before, and what somebody changed meanwhile",
+  options,
+  async () => {
+    sh("ip addr add 203.0.113.200/32 dev lo");
+    const agent = await AgentProcess.start();
+    writeSysctl(["net", "ipv4", "conf", "eth0", "arp_ignore"], "2");
+    assert.equal(await agent.end("SIGTERM"), 0);
+    assert.equal(sysctl("eth0", "arp_ignore"), "2");
+    const left = agent.lines.find(({ msg }) => msg === "left alone");
+    assert.equal(left?.level, "warn");
+    assert.equal(
+      left["what"],
+      "net.ipv4.conf.eth0.arp_ignore is 2, neither the 1 set here nor the 0 from before",
+    );
+    assert.match(sh("ip -o addr show lo"), /203\.0\.113\.200\/32/);
+    assert.doesNotMatch(sh("ip -o addr show lo"), /2001:db8:f::200/);
+    writeSysctl(["net", "ipv4", "conf", "eth0", "arp_ignore"], "0");
+    sh("ip addr del 203.0.113.200/32 dev lo");
+  },
+);
+
+test(
+  "an agent puts back a VIP somebody took, and attaches to an interface made anew",
+  options,
+  async () => {
+    const agent = await AgentProcess.start();
+    const from = agent.lines.length;
+    sh("ip addr del 203.0.113.200/32 dev lo");
+    const added = await agent.says(({ msg }) => msg === "vip added", from);
+    assert.deepEqual([added.level, added["what"]], ["warn", "203.0.113.200/32 on lo"]);
+
+    sh("ip link del eth0");
+    await agent.says(({ msg }) => msg === "interface is gone, packets do not arrive", from);
+    assert.deepEqual((await status()).interfaces, []);
+    makeEth0();
+    await agent.says(({ msg }) => msg === "attached", from);
+    assert.equal(sysctl("eth0", "arp_ignore"), "1");
+
+    // Gone and back before anybody looked, under the same index.
+    const index = ifindexOf("eth0");
+    const later = agent.lines.length;
+    sh("ip link del eth0");
+    makeEth0(index);
+    await agent.says(({ msg }) => msg === "attached", later);
+    assert.equal(sysctl("eth0", "arp_ignore"), "1");
+    using server = await Server.open();
+    server.wire.send(encapsulated("anew"));
+    await server.hears("anew");
+    assert.equal(await agent.end("SIGTERM"), 0);
+    assert.equal(existsSync(STATE), false);
+    assert.equal(sysctl("eth0", "arp_ignore"), "0");
+  },
+);
+
+test("an agent falls back to generic XDP and says why", options, async () => {
+  sh("ip link set eth0p mtu 9000; ip link set eth0 mtu 9000");
+  const agent = await AgentProcess.start();
+  const warning = agent.lines.find(({ msg }) => msg === "generic XDP, slower");
+  assert.equal(warning?.level, "warn");
+  assert.match(String(warning["why"]), /ERANGE, its MTU is too large for native XDP/);
+  assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "generic" }]);
+  using server = await Server.open();
+  server.wire.send(encapsulated("generic"));
+  await server.hears("generic");
+  await agent.end("SIGTERM");
+
+  // Told to be native it does not start, and what it did until then is undone.
+  const was = snapshot();
+  const { code, stderr } = carom(["agent", "-c", CONFIG], configText(", xdpMode: native"));
+  assert.equal(code, 1);
+  assert.match(stderr, /^carom: Cannot attach native XDP to eth0: ERANGE[^\n]+\n$/);
+  assert.equal(snapshot(), was);
+  sh("ip link set eth0 mtu 1500; ip link set eth0p mtu 1500");
+});
+
+test("a start that fails leaves the run before serving", options, async () => {
+  sh(
+    "ip link add eth1 type veth peer name eth1p; ip link set eth1p up mtu 9000; ip link set eth1 up mtu 9000",
+  );
+  const was = snapshot();
+  await (await AgentProcess.start()).end("SIGKILL");
+  const { id } = linkInfo();
+  using server = await Server.open();
+  for (const interfaces of ["[eth1, eth0]", "[eth0, eth1]"]) {
+    const config = configText(", xdpMode: native").replace("[eth0]", interfaces);
+    const { code, stderr, stdout } = carom(["agent", "-c", CONFIG], config);
+    assert.equal(code, 1);
+    assert.match(stderr, /^carom: Cannot attach native XDP to eth1: ERANGE/);
+    assert.match(stdout, /"start failed, the run before goes on serving"/);
+    assert.equal(linkInfo().id, id);
+    server.wire.send(encapsulated(interfaces));
+    await server.hears(interfaces);
+  }
+  assert.equal(carom(["teardown"]).code, 0);
+  assert.equal(snapshot(), was);
+  assert.equal(sysctl("eth1", "arp_ignore"), "0");
+  sh("ip link del eth1");
+});
+
+test("an agent told to use another mode attaches anew", options, async () => {
+  const first = await AgentProcess.start(configText(", xdpMode: generic"), ["--keep"]);
+  assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "generic" }]);
+  const { id } = linkInfo();
+  await first.end("SIGTERM");
+  const second = await AgentProcess.start(configText(", xdpMode: native"));
+  assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "native" }]);
+  assert.notEqual(linkInfo().id, id);
+  using server = await Server.open();
+  server.wire.send(encapsulated("native"));
+  await server.hears("native");
+  await second.end("SIGTERM");
+});
+
+test("an agent runs with the capabilities it says it needs and no other", options, async () => {
+  const was = snapshot();
+  const granted = "-all,+bpf,+net_admin,+perfmon";
+  const agent = await AgentProcess.start(
+    configText(),
+    [],
+    ["setpriv", "--bounding-set", granted, "--"],
+  );
+  using server = await Server.open();
+  server.wire.send(encapsulated("unprivileged"));
+  await server.hears("unprivileged");
+  assert.equal(await agent.end("SIGTERM"), 0);
+  assert.equal(snapshot(), was);
+});
+
+/** An ARP request, or a neighbour solicitation (RFC 4861 §4.3) with our MAC as an option. */
+function whoHas(target: IpAddress): Uint8Array {
+  if (target.family === 4) {
+    const request = [0, 1, 0x08, 0, 6, 4, 0, 1, ...DIRECTOR_MAC, ...DIRECTOR.bytes];
+    return eth(DIRECTOR_MAC, "ff:ff:ff:ff:ff:ff").raw(
+      0x0806,
+      Uint8Array.of(...request, ...new Uint8Array(6), ...target.bytes),
+    );
+  }
+  const low = target.bytes.subarray(13);
+  const hex = Buffer.from(low).toString("hex");
+  const group = `ff02::1:ff${hex.slice(0, 2)}:${hex.slice(2)}`;
+  const groupMac = Uint8Array.of(0x33, 0x33, 0xff, ...low);
+  return eth(DIRECTOR_MAC, groupMac)
+    .ipv6(DIRECTOR_6, group, { hopLimit: 255 })
+    .icmpv6({ type: 135 }, Uint8Array.of(...target.bytes, 1, 1, ...DIRECTOR_MAC));
+}
+
+/** Every address answered for, until `own` is. */
+function answerFor(wire: PacketSocket, own: IpAddress): Promise<IpAddress[]> {
+  const answered: IpAddress[] = [];
+  return new Promise((resolve) => {
+    const look = (): void => {
+      for (const { direction, bytes } of wire.receive()) {
+        const type = (bytes[12] ?? 0) * 256 + (bytes[13] ?? 0);
+        if (direction === "outgoing") continue;
+        if (type === 0x0806 && bytes[21] === 2) {
+          answered.push({ family: 4, bytes: bytes.slice(28, 32) });
+        }
+        if (type === 0x86dd && bytes[20] === 58 && bytes[54] === 136) {
+          answered.push({ family: 6, bytes: bytes.slice(62, 78) });
+        }
+      }
+      if (answered.some((address) => formatIp(address) === formatIp(own))) resolve(answered);
+      else setTimeout(look, 5);
+    };
+    look();
+  });
+}
