@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { disassemble } from "./disassemble.ts";
 import { Helper } from "./helpers.ts";
 import { be16, be32, bytes, struct, u16, u32, u64, u8 } from "./layout.ts";
-import { globalData, hash, perCpuArray } from "./maps.ts";
+import { globalData, hash, perCpuArray, progArray } from "./maps.ts";
 import { compile } from "./program.ts";
 import { all, any, not, type Scalar, type Value } from "./value.ts";
 import { Pointer, type View } from "./view.ts";
@@ -33,6 +33,7 @@ const Fields = struct(
 const arena = globalData("arena", 1 << 20);
 const counters = perCpuArray("counters", Fields, 8);
 const flows = hash("flows", 16, Fields, 8);
+const programs = progArray("programs", 2);
 
 interface World {
   readonly p: XdpBuilder;
@@ -302,6 +303,7 @@ const rows: readonly Row[] = [
       return p.call(Helper.redirect, x, now).add(a);
     },
   },
+  { name: "tailCall", write: ({ p }) => p.tailCall(p.contextRegister, programs, 1, XDP_DROP) },
   {
     name: "arguments change places",
     write({ p, a, b }) {

@@ -188,6 +188,29 @@ export class FunctionBuilder implements Emitter {
     }));
   }
 
+  /**
+   * Goes on in the program in slot `index` of a program array and does not come back: its verdict is
+   * the verdict. An empty slot makes it go on here, by `otherwise`. The slot is known now, so the
+   * kernel makes a direct jump of it (bpf_do_misc_fixups() in kernel/bpf/verifier.c) and patches
+   * that when the slot is filled anew.
+   * @throws {TypeError} for any other map
+   * @throws {RangeError} for a slot the array does not have
+   */
+  tailCall(context: Value, programs: MapSpec, index: number, otherwise: Otherwise): void {
+    if (programs.type !== MapType.BPF_MAP_TYPE_PROG_ARRAY) {
+      throw new TypeError(
+        `Cannot go on in a program of map "${programs.name}": only a program array has any`,
+      );
+    }
+    if (!Number.isInteger(index) || index < 0 || index >= programs.maxEntries) {
+      throw new RangeError(
+        `Cannot go on in slot ${index} of map "${programs.name}": it has ${programs.maxEntries}`,
+      );
+    }
+    this.call(Helper.tailCall, context, this.map(programs), index);
+    this.goto(otherwise);
+  }
+
   /** The map itself, as helpers take it. */
   map(map: MapSpec): Value {
     return define(this, 8, (to) => ({ op: "wide", to, value: { kind: "mapFd", map } }));

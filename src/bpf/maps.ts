@@ -48,3 +48,15 @@ export const hash = (name: string, keySize: number, value: Layout, maxEntries: n
     flags: MapFlag.BPF_F_NO_PREALLOC,
     value,
   });
+
+/** Slots for programs of one type, to jump to by `FunctionBuilder.tailCall`; user space fills them with file descriptors. */
+export const progArray = (name: string, maxEntries: number): MapSpec =>
+  declare({
+    name,
+    type: MapType.BPF_MAP_TYPE_PROG_ARRAY,
+    keySize: 4,
+    valueSize: 4,
+    maxEntries,
+    flags: 0,
+    value: null,
+  });

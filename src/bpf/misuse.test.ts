@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { FunctionBuilder } from "./function.ts";
 import { Helper } from "./helpers.ts";
 import { be16, be32, bytes, struct, u16, u32, u64, u8 } from "./layout.ts";
-import { globalData, hash, perCpuArray } from "./maps.ts";
+import { globalData, hash, perCpuArray, progArray } from "./maps.ts";
 import { compile } from "./program.ts";
 import { sourceText } from "./source.ts";
 import { any, not, type Value } from "./value.ts";
@@ -20,6 +20,7 @@ const Fields = struct(
 const wideKeys = hash("wide_keys", 16, Fields, 8);
 const counters = perCpuArray("counters", Fields, 8);
 const arena = globalData("arena", 64);
+const programs = progArray("programs", 2);
 
 interface World {
   readonly p: XdpBuilder;
@@ -215,6 +216,16 @@ const rows: readonly {
     name: "addressing a byte outside the arena",
     write: ({ p }) => p.mapValue(arena, 64),
     message: /^Cannot address byte 64 of map "arena": its value has 64 bytes$/,
+  },
+  {
+    name: "going on in a program of a map without any",
+    write: ({ p }) => p.tailCall(p.contextRegister, counters, 0, XDP_DROP),
+    message: /^Cannot go on in a program of map "counters": only a program array has any$/,
+  },
+  {
+    name: "going on in a slot the array does not have",
+    write: ({ p }) => p.tailCall(p.contextRegister, programs, 2, XDP_DROP),
+    message: /^Cannot go on in slot 2 of map "programs": it has 2$/,
   },
   {
     name: "looking a number up under a wide key",
