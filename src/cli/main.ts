@@ -11,6 +11,7 @@ import { agentCommand } from "./agent.ts";
 import { backendCommand } from "./backend.ts";
 import { checkCommand } from "./check.ts";
 import { directorCommand } from "./director.ts";
+import { labCommand } from "./lab.ts";
 import { statusCommand } from "./status.ts";
 import { teardownCommand } from "./teardown.ts";
 
@@ -21,6 +22,7 @@ const commands: readonly (() => Command)[] = [
   statusCommand,
   backendCommand,
   teardownCommand,
+  labCommand,
 ];
 
 async function main(args: readonly string[]): Promise<number> {

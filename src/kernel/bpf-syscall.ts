@@ -24,6 +24,7 @@ export const BpfCommand = {
   BPF_MAP_UPDATE_BATCH: 26,
   BPF_LINK_CREATE: 28,
   BPF_LINK_UPDATE: 29,
+  BPF_ENABLE_STATS: 32,
   BPF_LINK_DETACH: 34,
 } as const;
 export type BpfCommand = (typeof BpfCommand)[keyof typeof BpfCommand];

@@ -1,6 +1,6 @@
 /**
- * A machine of the lab: a process that holds a network and a mount namespace, with a BPF file system
- * and a sysfs of its own. Nothing of it has a name outside: when the process dies, links, pins and
+ * A machine of the lab: a process that holds a network and a mount namespace, with a BPF file system,
+ * a sysfs and a /run of its own. Nothing of it has a name outside: when the process dies, links, pins and
  * mounts vanish with it, and it dies with the lab (PR_SET_PDEATHSIG, and its stdin ends), however
  * the lab ends.
  */
@@ -31,8 +31,10 @@ const IDLE = ["cat"];
 const SET_UP = `
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys &&
 mount -t bpf -o nosuid,nodev,noexec bpf /sys/fs/bpf &&
+mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run &&
 echo ready >&3 && exec 3>&- && exec "$@"`;
 
+// In sessions of their own (`detached`): a terminal's Ctrl-C is for the lab, which then ends them.
 const DIES_WITH_PARENT = ["--pdeathsig", "KILL"];
 
 export class LabNode {
@@ -64,6 +66,7 @@ export class LabNode {
     const output = holder.output ?? "inherit";
     const child = spawn("setpriv", argv, {
       stdio: ["pipe", output, output, "pipe"],
+      detached: true,
       env: { ...process.env, ...holder.env },
     });
     const [ready] = child.stdio.slice(3) as [Readable];
@@ -119,7 +122,10 @@ export class LabNode {
       `--wdns=${String(cwd)}`,
       "--",
     ];
-    const command = spawn("setpriv", [...DIES_WITH_PARENT, ...enter, ...argv], rest);
+    const command = spawn("setpriv", [...DIES_WITH_PARENT, ...enter, ...argv], {
+      ...rest,
+      detached: true,
+    });
     this.#commands.add(command);
     command.once("close", () => this.#commands.delete(command));
     return command;

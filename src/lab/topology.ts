@@ -55,6 +55,7 @@ export interface Topology<Name extends string = string> {
 export interface Segment<Name extends string = string> {
   readonly ipv4: Prefix;
   readonly ipv6: Prefix;
+  readonly mtuBytes: number;
   readonly members: Partial<Readonly<Record<Name, number>>>;
   /** The node that joins the members; without, they are two and cabled to each other. */
   readonly switch?: Name;
@@ -62,7 +63,10 @@ export interface Segment<Name extends string = string> {
 
 export interface LabOptions {
   readonly vips?: readonly IpAddress[];
-  /** Of every interface, 1280 to 3498: native XDP on veth takes no more (drivers/net/veth.c, veth_xdp_set). */
+  /**
+   * Of the client's network, 1280 to 3498: native XDP on veth takes no more (drivers/net/veth.c,
+   * veth_xdp_set). The networks of director and backends have 100 more, as far as that goes.
+   */
   readonly mtuBytes?: number;
 }
 
@@ -83,23 +87,33 @@ export const LAB_VIPS: readonly IpAddress[] = [ip("203.0.113.200"), ip("2001:db8
 const MTU_BYTES = 1500;
 const MTU_MIN_BYTES = 1280;
 const MTU_MAX_BYTES = 3498;
+/**
+ * An outer header takes 20 bytes (IPv4) or 40 (IPv6). Where encapsulated packets travel there is to
+ * be room for it, so that the client's largest packet still fits: nobody tells clients of a smaller
+ * path MTU yet.
+ */
+const ROOM_FOR_OUTER_BYTES = 100;
 
 /**
  * The lab of the picture above.
  * @throws {RangeError} when the MTU is out of range
  */
 export function labTopology(options: LabOptions = {}): Topology<LabNodeName> {
+  const mtuBytes = options.mtuBytes ?? MTU_BYTES;
+  const wideBytes = Math.min(mtuBytes + ROOM_FOR_OUTER_BYTES, MTU_MAX_BYTES);
   return connect({
     names: labNodes,
     segments: [
       {
         ipv4: prefix("198.51.100.0", 24),
         ipv6: prefix("2001:db8:1::", 64),
+        mtuBytes,
         members: { client: 10, router: 1 },
       },
       {
         ipv4: prefix("192.0.2.0", 24),
         ipv6: prefix("2001:db8:2::", 64),
+        mtuBytes: wideBytes,
         members: { router: 1, director: 2, "backend-1": 11, "backend-2": 12 },
         switch: "switch",
       },
@@ -107,13 +121,13 @@ export function labTopology(options: LabOptions = {}): Topology<LabNodeName> {
         // The upper half of 203.0.113.0/24 is the VIPs'.
         ipv4: prefix("203.0.113.0", 25),
         ipv6: prefix("2001:db8:3::", 64),
+        mtuBytes: wideBytes,
         members: { router: 1, "backend-3": 13 },
       },
     ],
     router: "router",
     director: "director",
     vips: options.vips ?? LAB_VIPS,
-    mtuBytes: options.mtuBytes ?? MTU_BYTES,
   });
 }
 
@@ -128,20 +142,19 @@ export function connect<Name extends string>(plan: {
   readonly router: Name;
   readonly director: Name;
   readonly vips: readonly IpAddress[];
-  readonly mtuBytes: number;
 }): Topology<Name> {
-  const { names, segments, router, director, vips, mtuBytes } = plan;
-  if (!(mtuBytes >= MTU_MIN_BYTES && mtuBytes <= MTU_MAX_BYTES)) {
-    throw new RangeError(
-      `Cannot build a lab with an MTU of ${mtuBytes}: ${MTU_MIN_BYTES} to ${MTU_MAX_BYTES} is possible`,
-    );
-  }
+  const { names, segments, router, director, vips } = plan;
   const interfaces = new Map<Name, InterfaceSpec[]>(names.map((name) => [name, []]));
   const routes = new Map<Name, RouteSpec[]>(names.map((name) => [name, []]));
   const cables: (readonly [CableEnd<Name>, CableEnd<Name>])[] = [];
   let number = 10;
 
-  const plug = (node: Name, name: string | null, addresses: readonly Prefix[]): CableEnd<Name> => {
+  const plug = (
+    node: Name,
+    name: string | null,
+    mtuBytes: number,
+    addresses: readonly Prefix[],
+  ): CableEnd<Name> => {
     const own = interfaces.get(node) ?? [];
     const ifindex = number++;
     // RFC 9542 §2.1.2 keeps 00-00-5E-00-53-xx for documentation.
@@ -151,16 +164,22 @@ export function connect<Name extends string>(plan: {
   };
 
   for (const segment of segments) {
+    const { mtuBytes } = segment;
+    if (!(mtuBytes >= MTU_MIN_BYTES && mtuBytes <= MTU_MAX_BYTES)) {
+      throw new RangeError(
+        `Cannot build a lab with an MTU of ${mtuBytes}: ${MTU_MIN_BYTES} to ${MTU_MAX_BYTES} is possible`,
+      );
+    }
     const members = names.filter((name) => segment.members[name] !== undefined);
     const prefixes = [segment.ipv4, segment.ipv6];
     const addressesOf = (name: Name): Prefix[] =>
       prefixes.map((subnet) => memberOf(subnet, segment.members[name] ?? 0));
-    const ends = members.map((name) => plug(name, null, addressesOf(name)));
+    const ends = members.map((name) => plug(name, null, mtuBytes, addressesOf(name)));
     if (segment.switch === undefined) {
       const [a, b] = ends;
       if (a !== undefined && b !== undefined) cables.push([a, b]);
     } else {
-      for (const end of ends) cables.push([end, plug(segment.switch, end.node, [])]);
+      for (const end of ends) cables.push([end, plug(segment.switch, end.node, mtuBytes, [])]);
     }
     for (const name of members) {
       if (name === router) continue;
