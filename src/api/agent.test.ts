@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { agentReasons } from "../datapath/reasons.ts";
+import { agentApi, type AgentStatus } from "./agent.ts";
+
+const status: AgentStatus = {
+  instance: "main",
+  pid: 4711,
+  interfaces: [{ name: "eth0", mode: "native" }],
+  vips: ["192.0.2.10"],
+  directors: ["198.51.100.2"],
+  reasons: { decapsulated: { packets: "18446744073709551615", bytes: "96300" } },
+};
+
+test("GET /v1/status gives what the agent says of itself", async () => {
+  const response = await agentApi(() => status).request("/v1/status");
+  assert.equal(response.status, 200);
+  assert.deepEqual(await response.json(), status);
+});
+
+test("any other route is a problem that names it", async () => {
+  const response = await agentApi(() => status).request("/v1/vips", { method: "PUT" });
+  assert.equal(response.status, 404);
+  assert.equal(response.headers.get("content-type"), "application/problem+json");
+  assert.deepEqual(await response.json(), { status: 404, detail: "There is no PUT /v1/vips" });
+});
+
+test("docs/agent.md has every reason, and says of each whether it is normal", () => {
+  const text = readFileSync(join(import.meta.dirname, "../../docs/agent.md"), "utf8");
+  const table = text.slice(text.indexOf("| Reason |"), text.indexOf("The socket is for root"));
+  const documented = new Map<string, boolean>();
+  for (const [, names = "", normal] of table.matchAll(/^\| (`.+?`) \|.*\| (yes|no) \|$/gm)) {
+    for (const name of names.split(", "))
+      documented.set(name.replaceAll("`", ""), normal === "yes");
+  }
+  assert.deepEqual(
+    documented,
+    new Map<string, boolean>(agentReasons.map(({ name, normal }) => [name, normal])),
+  );
+});
