@@ -89,6 +89,12 @@ test(
 
     assert.equal(await agent.end("SIGTERM"), 0);
     assert.equal(snapshot(), was);
+    // The host never answers ARP for a VIP, and has the VIP whenever packets for it are let in.
+    const order = agent.lines.map(({ msg }) => msg);
+    assert.equal(
+      order.filter((msg, index) => msg !== order[index - 1]).join(" > "),
+      "sysctl set > vip added > attached > agent serving > stopping > undone > vip removed > sysctl restored > agent stopped, host restored",
+    );
     writeSysctl(["net", "ipv4", "conf", "eth0", "rp_filter"], "0");
   },
 );
