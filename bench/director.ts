@@ -1,0 +1,87 @@
+/** The director's program in the kernel, its tables filled: what is measured. No device is needed. */
+import { join } from "node:path";
+import { Arena } from "../src/apply/arena.ts";
+import { DirectorTables } from "../src/apply/director-tables.ts";
+import { compile } from "../src/bpf/program.ts";
+import type { MapSpec, ProgramImage } from "../src/bpf/image.ts";
+import { directorMaps } from "../src/datapath/director/maps.ts";
+import { directorProgram } from "../src/datapath/director/program.ts";
+import type { DirectorVariant } from "../src/datapath/director/variant.ts";
+import { directorReasons, type DirectorReason } from "../src/datapath/reasons.ts";
+import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts";
+import { sumPerCpu } from "../src/kernel/per-cpu.ts";
+import { makePinDirectory, replacePin } from "../src/kernel/pins.ts";
+import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
+import { mac } from "../src/net/mac.ts";
+import { arenaBytesFor, type DesiredState, featuresOf } from "../src/plan/desired-state.ts";
+import { DIRECTOR_MAC } from "./traffic.ts";
+import { HASH_KEY, IFINDEX, macOf } from "./world.ts";
+
+/** Dispose of it to close what it holds. */
+export class BenchDirector {
+  readonly variant: DirectorVariant;
+  readonly image: ProgramImage;
+  readonly program: BpfProgram;
+  readonly #maps: ReadonlyMap<MapSpec, BpfMap>;
+  readonly #memory: MappedValues;
+
+  private constructor(state: DesiredState, options: DirectorOptions) {
+    const maps = directorMaps({
+      arenaBytes: arenaBytesFor(state),
+      services: Math.max(0, ...state.services.map(({ counter }) => counter)) + 1,
+      members: state.pools.reduce((sum, { members }) => sum + members.length, 0),
+    });
+    this.variant = {
+      maps,
+      hashKey: HASH_KEY,
+      ifindex: options.ifindex ?? IFINDEX,
+      mac: mac(DIRECTOR_MAC),
+      ...featuresOf(state),
+      ...options.features,
+    };
+    this.#maps = new Map(Object.values(maps).map((spec) => [spec, createMap(spec)]));
+    this.image = compile(directorProgram(this.variant));
+    this.program = loadProgram(this.image, (spec) => this.map(spec).fd);
+    this.#memory = this.map(maps.arena).mmap();
+  }
+
+  /** Loads the program for `state` and fills its tables. @throws {KernelError} */
+  static async open(state: DesiredState, options: DirectorOptions = {}): Promise<BenchDirector> {
+    const director = new BenchDirector(state, options);
+    // No packet is under way while the tables are filled.
+    const arena = new Arena(director.#memory.bytes, async () => {});
+    await new DirectorTables(arena, macOf).publish(state, ({ table }) => table.base);
+    return director;
+  }
+
+  map(spec: MapSpec): BpfMap {
+    const map = this.#maps.get(spec);
+    if (map === undefined) throw new Error(`The director has no map "${spec.name}"`);
+    return map;
+  }
+
+  /** Packets that ended in `reason` so far. */
+  packets(reason: DirectorReason): bigint {
+    const index = directorReasons.findIndex(({ name }) => name === reason);
+    return sumPerCpu(this.map(this.variant.maps.reasons), index, 1)[0] ?? 0n;
+  }
+
+  /** Pins the program and its maps in `folder` by their names. @throws {KernelError} NO_BPFFS, PIN */
+  keep(folder: string): void {
+    makePinDirectory(folder);
+    replacePin(this.program.fd, join(folder, this.program.name));
+    for (const [{ name }, { fd }] of this.#maps) replacePin(fd, join(folder, name));
+  }
+
+  [Symbol.dispose](): void {
+    this.program.close();
+    this.#memory.unmap();
+    for (const map of this.#maps.values()) map.close();
+  }
+}
+
+export interface DirectorOptions {
+  /** Features beyond those the state needs. */
+  readonly features?: Partial<DirectorVariant>;
+  readonly ifindex?: number;
+}
