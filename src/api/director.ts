@@ -46,8 +46,7 @@ export interface ServiceStatus extends Traffic {
 
 export interface InterfaceStatus {
   readonly name: string;
-  /** `kept`: taken over from the run before, in the mode it had. */
-  readonly mode: "native" | "generic" | "kept";
+  readonly mode: "native" | "generic";
   readonly verifiedInstructions: number;
   readonly xlatedBytes: number;
 }

@@ -9,14 +9,12 @@ import { addressKey, agentMaps, Present } from "../datapath/agent/maps.ts";
 import { agentProgram } from "../datapath/agent/program.ts";
 import { agentReasons, type AgentReason } from "../datapath/reasons.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
-import type { XdpMode } from "../kernel/links.ts";
 import type { BpfMap } from "../kernel/maps.ts";
 import { sumPerCpu } from "../kernel/per-cpu.ts";
-import { removePin } from "../kernel/pins.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
-import type { AgentConfig, XdpMode as WantedMode } from "../model/model.ts";
+import type { AgentConfig, XdpMode } from "../model/model.ts";
 import type { IpAddress } from "../net/address.ts";
-import { Generation, ownLinks } from "./generation.ts";
+import { type Attachment, Generation, ownLinks } from "./generation.ts";
 
 /** Sums over all CPUs since this run began; 64 bits, so `bigint`. */
 export interface AgentCounter {
@@ -24,20 +22,8 @@ export interface AgentCounter {
   readonly bytes: bigint;
 }
 
-export interface AgentAttachment {
-  readonly interface: string;
-  readonly ifindex: number;
-  readonly mode: XdpMode;
-  /** Took over the link of the run before: no packet was without a program. */
-  readonly takenOver: boolean;
-  /** Why native mode was not to be had, where generic runs instead. */
-  readonly fallback: string | null;
-  readonly verifiedInstructions: number;
-}
-
 export class AgentDatapath {
   readonly #folder: string;
-  readonly #kernel: KernelProcess;
   readonly #generation: Generation;
   readonly #image: ProgramImage;
   readonly #reasons: BpfMap;
@@ -52,7 +38,6 @@ export class AgentDatapath {
     kernel: KernelProcess,
   ) {
     this.#folder = folder;
-    this.#kernel = kernel;
     this.#generation = Generation.create(folder, kernel);
     try {
       const maps = agentMaps();
@@ -69,32 +54,11 @@ export class AgentDatapath {
   }
 
   /**
-   * Attaches to `link`: in place of the program of the run before, unless that ran in another mode
-   * than an explicit `wanted`. Then the interface is without a program for as long as it takes.
+   * Attaches to `link`; see `Generation.attach`.
    * @throws {KernelError}
    */
-  async attach(link: Link, wanted: WantedMode): Promise<AgentAttachment> {
-    const { ifindex, name } = link;
-    const linkPin = `${this.#folder}/link_${ifindex}`;
-    const before = modeOf(link, ownLinks(this.#folder));
-    const keeps = before !== null && (wanted === "auto" || wanted === before);
-    // A device made anew may get the index of the one that is gone, and finds its dead link.
-    if (before === null) removePin(linkPin);
-    else if (!keeps) await this.#kernel.detach({ linkPin });
-    const attached = await this.#generation.attach({
-      image: this.#image,
-      interface: name,
-      ifindex,
-      mode: wanted,
-    });
-    return {
-      interface: name,
-      ifindex,
-      mode: attached.mode === "kept" ? (before ?? "native") : attached.mode,
-      takenOver: keeps,
-      fallback: attached.fallback,
-      verifiedInstructions: attached.verifiedInstructions,
-    };
+  attach(link: Link, wanted: XdpMode): Promise<Attachment> {
+    return this.#generation.attach(this.#image, link, wanted);
   }
 
   /** Interfaces that run a program of this instance now. */
@@ -130,9 +94,4 @@ export class AgentDatapath {
 
 function fill(map: BpfMap, addresses: readonly IpAddress[]): void {
   for (const address of addresses) map.update(addressKey(address), Present.encode({ present: 1 }));
-}
-
-function modeOf(link: Link, own: ReadonlySet<number>): XdpMode | null {
-  if (!own.has(link.ifindex)) return null;
-  return link.xdp.some(({ mode }) => mode === "generic") ? "generic" : "native";
 }

@@ -10,8 +10,8 @@ import { directorReasons, type DirectorReason } from "../datapath/reasons.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
 import type { BpfMap } from "../kernel/maps.ts";
 import { sumPerCpu } from "../kernel/per-cpu.ts";
+import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { XdpMode } from "../model/model.ts";
-import type { Mac } from "../net/mac.ts";
 import { Arena } from "./arena.ts";
 import { type Attachment, Generation } from "./generation.ts";
 
@@ -25,12 +25,6 @@ export interface DatapathSizes {
   readonly arenaBytes: number;
   readonly services: number;
   readonly members: number;
-}
-
-export interface AttachTo {
-  readonly interface: string;
-  readonly ifindex: number;
-  readonly mac: Mac;
 }
 
 export class DirectorDatapath {
@@ -58,22 +52,22 @@ export class DirectorDatapath {
   }
 
   /**
-   * Attaches a program to each interface, specialised to it; then what the run before left goes.
+   * Attaches a program to each link, specialised to it; then what the run before left goes.
    * @throws {KernelError} and nothing of this run stays, except on interfaces attached before the failure
    */
   async attach(
-    interfaces: readonly AttachTo[],
+    links: readonly Link[],
     mode: XdpMode,
     variant: Omit<DirectorVariant, "maps" | "ifindex" | "mac">,
   ): Promise<readonly Attachment[]> {
     const attachments: Attachment[] = [];
-    for (const { interface: name, ifindex, mac } of interfaces) {
+    for (const link of links) {
+      const { ifindex, mac } = link;
+      if (mac === null) continue;
       const program = directorProgram({ ...variant, maps: this.#maps, ifindex, mac });
-      attachments.push(
-        await this.#generation.attach({ image: compile(program), interface: name, ifindex, mode }),
-      );
+      attachments.push(await this.#generation.attach(compile(program), link, mode));
     }
-    await this.#generation.removeOthers(new Set(interfaces.map(({ ifindex }) => ifindex)));
+    await this.#generation.removeOthers(new Set(links.map(({ ifindex }) => ifindex)));
     return attachments;
   }
 

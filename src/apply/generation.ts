@@ -14,24 +14,19 @@ import type { KernelProcess } from "../kernel/kernel-process.ts";
 import type { LoadedProgram } from "../kernel/kernel-process-protocol.ts";
 import { openLink, type XdpMode } from "../kernel/links.ts";
 import { type BpfMap, createMap } from "../kernel/maps.ts";
-import { listPins, makePinDirectory, pin } from "../kernel/pins.ts";
+import { listPins, makePinDirectory, pin, removePin } from "../kernel/pins.ts";
+import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { XdpMode as WantedMode } from "../model/model.ts";
 
 /** A program on an interface. */
 export interface Attachment extends LoadedProgram {
   readonly interface: string;
   readonly ifindex: number;
-  /** How it runs; `kept` when it took over a link of the run before, whose mode stays. */
-  readonly mode: XdpMode | "kept";
+  readonly mode: XdpMode;
+  /** Took over the link of the run before: no packet was without a program. */
+  readonly takenOver: boolean;
   /** Why native mode was not to be had, where generic runs instead. */
   readonly fallback: string | null;
-}
-
-export interface AttachOptions {
-  readonly image: ProgramImage;
-  readonly interface: string;
-  readonly ifindex: number;
-  readonly mode: WantedMode;
 }
 
 export class Generation {
@@ -67,30 +62,35 @@ export class Generation {
   }
 
   /**
-   * Loads a program and makes it the one that runs on an interface: in place of the run before's, or
-   * newly attached.
+   * Loads a program and makes it the one that runs on `link`: in place of the run before's, unless
+   * that runs in another mode than an explicit `wanted`. Then the interface is without a program for
+   * as long as it takes.
    * @throws {KernelError}
    */
-  async attach(options: AttachOptions): Promise<Attachment> {
-    const { image, ifindex, mode } = options;
+  async attach(image: ProgramImage, link: Link, wanted: WantedMode): Promise<Attachment> {
+    const { ifindex } = link;
     const programPin = `${this.#folder}/${this.#name}/program_${ifindex}`;
     const linkPin = `${this.#folder}/${linkName(ifindex)}`;
     const loaded = await this.#kernel.loadProgram({ image, maps: this.#mapPins, pin: programPin });
-    const known = { ...loaded, interface: options.interface, ifindex };
-    if (ownLinks(this.#folder).has(ifindex)) {
+    const known = { ...loaded, interface: link.name, ifindex };
+    const before = modeOf(link, ownLinks(this.#folder));
+    if (before !== null && (wanted === "auto" || wanted === before)) {
       await this.#kernel.replaceProgram({ linkPin, programPin });
-      return { ...known, mode: "kept", fallback: null };
+      return { ...known, mode: before, takenOver: true, fallback: null };
     }
-    const attach = async (as: XdpMode): Promise<Attachment> => {
-      await this.#kernel.attachXdp({ ifindex, programPin, linkPin, mode: as });
-      return { ...known, mode: as, fallback: null };
+    // A device made anew may get the index of one that is gone, and finds its dead link.
+    if (before === null) removePin(linkPin);
+    else await this.#kernel.detach({ linkPin });
+    const attach = async (mode: XdpMode, fallback: string | null): Promise<Attachment> => {
+      await this.#kernel.attachXdp({ ifindex, programPin, linkPin, mode });
+      return { ...known, mode, takenOver: false, fallback };
     };
-    if (mode !== "auto") return attach(mode);
+    if (wanted !== "auto") return attach(wanted, null);
     try {
-      return await attach("native");
+      return await attach("native", null);
     } catch (error) {
       if (!(error instanceof KernelError) || error.code !== "LINK_CREATE") throw error;
-      return { ...(await attach("generic")), fallback: error.message };
+      return attach("generic", error.message);
     }
   }
 
@@ -126,6 +126,12 @@ export function ownLinks(folder: string): ReadonlySet<number> {
     if (link.info().ifindex === ifindex) held.add(ifindex);
   }
   return held;
+}
+
+/** The mode in which this folder's link runs on an interface; `null` when none does. */
+function modeOf(link: Link, own: ReadonlySet<number>): XdpMode | null {
+  if (!own.has(link.ifindex)) return null;
+  return link.xdp.some(({ mode }) => mode === "generic") ? "generic" : "native";
 }
 
 const linkName = (ifindex: number): string => `link_${ifindex}`;

@@ -35,8 +35,6 @@ Examples:
         import("../daemon/agent.ts"),
         import("../daemon/log.ts"),
       ]);
-      // A second Ctrl-C must not end the restoring half-way.
-      for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => {});
       const log = createLogger(logLevel);
       await runDaemon(log, async () => {
         const agent = await Agent.start(await readAgentConfig(file), { log });

@@ -6,7 +6,7 @@ const verbs = { up: "up", down: "down", drain: "drained" } as const;
 
 export const backendCommand = (): Command =>
   new Command("backend")
-    .description("set the state of a backend of the running director")
+    .description("take a backend out, or back in")
     .addArgument(new Argument("<state>", "what it shall be").choices(Object.keys(verbs)))
     .argument("<pool/backend>", "which one")
     .option("-i, --instance <name>", "of the director", "main")

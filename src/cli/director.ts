@@ -5,7 +5,7 @@ import { runDaemon } from "./run-daemon.ts";
 
 export const directorCommand = (): Command =>
   new Command("director")
-    .description("run a director: forward packets for VIPs to backends")
+    .description("run a director: forward packets")
     .requiredOption("-c, --config <file>", "its configuration")
     .addOption(new Option("--log-level <level>", "least to log").choices(logLevels).default("info"))
     .addHelpText(

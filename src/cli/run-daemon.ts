@@ -1,4 +1,5 @@
 /** Runs a daemon in the foreground: start, say why not, stop on SIGTERM and SIGINT. */
+import { flushCompileCache } from "node:module";
 import type { Logger } from "../daemon/log.ts";
 
 interface Running {
@@ -11,8 +12,8 @@ interface Running {
  */
 export async function runDaemon(log: Logger, start: () => Promise<Running>): Promise<void> {
   const stopped = new Promise<string>((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const)
-      process.once(signal, () => resolve(signal));
+    // For good: a second Ctrl-C must not end the stopping half-way.
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => resolve(signal));
   });
   let daemon: Running;
   try {
@@ -21,6 +22,8 @@ export async function runDaemon(log: Logger, start: () => Promise<Running>): Pro
     report(error as Error);
     return;
   }
+  // Does something only where NODE_COMPILE_CACHE is set: one that is killed leaves a cache, too.
+  flushCompileCache();
   log.info({ signal: await stopped }, "stopping");
   await daemon.close();
 }

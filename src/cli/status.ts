@@ -5,7 +5,7 @@ import { formatTable } from "./table.ts";
 
 export const statusCommand = (): Command =>
   new Command("status")
-    .description("show services, backends and counters of the running director")
+    .description("show what a director does")
     .option("-i, --instance <name>", "of the director", "main")
     .option("--json", "print JSON")
     .action(async ({ instance, json }: { instance: string; json?: true }) => {

@@ -11,7 +11,8 @@
  */
 import { type AgentStatus, agentApi } from "../api/agent.ts";
 import { type ApiSocket, serveSocket } from "../api/socket.ts";
-import { type AgentAttachment, AgentDatapath } from "../apply/agent-datapath.ts";
+import { AgentDatapath } from "../apply/agent-datapath.ts";
+import type { Attachment } from "../apply/generation.ts";
 import { applyAgentHost, type HostStep, restoreAgentHost } from "../apply/agent-host.ts";
 import { ownLinks } from "../apply/generation.ts";
 import { removePins } from "../apply/remove-pins.ts";
@@ -38,7 +39,7 @@ export class Agent {
   readonly #rtnetlink: Rtnetlink;
   readonly #kernel: KernelProcess;
   /** By interface name. */
-  readonly #attachments = new Map<string, AgentAttachment>();
+  readonly #attachments = new Map<string, Attachment>();
   readonly #missing = new Set<string>();
   #datapath: AgentDatapath | null = null;
   #api: ApiSocket | null = null;

@@ -42,8 +42,8 @@ services:
 
 before(() => {
   if (skip !== false) return;
-  mkdirSync("/run/carom", { recursive: true });
-  call("mount", "tmpfs", "/run/carom", "tmpfs", 0, null);
+  call("mount", "tmpfs", "/run", "tmpfs", 0, null);
+  mkdirSync("/run/carom");
   makeVeth("eth0");
   sh(`ip link set eth0 address 00:00:5e:00:53:01
       ip link set eth0p address 00:00:5e:00:53:02

@@ -15,7 +15,7 @@ import {
   type StateChange,
 } from "../api/director.ts";
 import { type ApiSocket, serveSocket } from "../api/socket.ts";
-import { DirectorDatapath, type AttachTo } from "../apply/director-datapath.ts";
+import { DirectorDatapath } from "../apply/director-datapath.ts";
 import { DirectorTables } from "../apply/director-tables.ts";
 import { type Attachment, ownLinks } from "../apply/generation.ts";
 import { Neighbours } from "../apply/neighbours.ts";
@@ -52,6 +52,7 @@ export interface DirectorDeps {
   readonly nowMs: () => number;
 }
 
+const NO_MAC = new Uint8Array(0);
 /** Events of links and routes come in bursts; one look at the host answers a burst. */
 const LOOK_AGAIN_AFTER_MS = 50;
 
@@ -212,9 +213,10 @@ export class Director implements DirectorControl {
     await this.#publish();
     await this.#attach();
     this.#api = await serveSocket(directorApi(this), socketPath(this.#config.instance, "director"));
-    for (const { interface: name, mode, fallback, verifiedInstructions } of this.#attachments) {
+    for (const { interface: name, mode, takenOver, fallback, verifiedInstructions } of this
+      .#attachments) {
       if (fallback !== null) log.warn({ interface: name, why: fallback }, "generic XDP, slower");
-      log.info({ interface: name, mode, verifiedInstructions }, "attached");
+      log.info({ interface: name, mode, takenOver, verifiedInstructions }, "attached");
     }
     if (this.#config.hashKey === null) {
       log.warn({}, "no hashKeyFile: clients can work out which backend they reach");
@@ -274,18 +276,19 @@ export class Director implements DirectorControl {
 
   /** Attaches to the configured interfaces, unless they are as they were the last time. */
   async #attach(): Promise<void> {
-    const links = this.#rtnetlink.links();
-    const interfaces = this.#config.interfaces.flatMap((name): AttachTo[] => {
-      const link = links.find((candidate) => candidate.name === name);
-      if (link === undefined || link.mac === null) {
-        this.#deps.log.error({ interface: name }, "interface is gone");
-        return [];
-      }
-      return [{ interface: name, ifindex: link.ifindex, mac: link.mac }];
+    const all = this.#rtnetlink.links();
+    const links = this.#config.interfaces.flatMap((name) => {
+      const link = all.find((candidate) => candidate.name === name);
+      if (link !== undefined) return [link];
+      this.#deps.log.error({ interface: name }, "interface is gone");
+      return [];
     });
-    const attached = interfaces.map((at) => `${at.ifindex} ${formatMac(at.mac)}`).join();
-    if (attached === this.#attached) return;
-    this.#attachments = await this.#datapath.attach(interfaces, this.#config.xdpMode, {
+    const held = ownLinks(pinFolder(this.#config.instance, "director"));
+    const attached = links
+      .map(({ ifindex, mac }) => `${ifindex} ${formatMac(mac ?? NO_MAC)}`)
+      .join();
+    if (attached === this.#attached && links.every(({ ifindex }) => held.has(ifindex))) return;
+    this.#attachments = await this.#datapath.attach(links, this.#config.xdpMode, {
       ...featuresOf(this.#state),
       hashKey: flowHashKey(this.#config.hashKey ?? DEFAULT_HASH_KEY),
     });
