@@ -29,7 +29,7 @@ const family = {
 export const IndexHead = struct(
   "index_head",
   {
-    /** Chosen by user space so that the index has no collision. */
+    /** An odd multiplier, chosen by user space so that the index has no collision. */
     seed: u64,
     _aligned: pad(8),
     ipv4Displacements: family.displacements,

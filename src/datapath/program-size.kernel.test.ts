@@ -78,9 +78,17 @@ function measure(
   }
 }
 
+const line = (...cells: readonly (string | number)[]): string =>
+  cells.map((cell, index) => (index < 3 ? String(cell).padStart(8) : String(cell))).join("  ");
+
+/** A table without what depends on the kernel. */
+const emittedOf = (table: string): string[] =>
+  table
+    .split("\n")
+    .map((row) => row.replace(/^( *\d+) +\d+ +\d+/, "$1"))
+    .slice(3);
+
 function tableOf(rows: readonly Row[]): string {
-  const line = (...cells: readonly (string | number)[]): string =>
-    cells.map((cell, index) => (index < 3 ? String(cell).padStart(8) : String(cell))).join("  ");
   return [
     "Instructions of every program: as emitted, after the verifier's rewriting (xlated), and walked by",
     `the verifier (verified, at most ${VERIFIED_MAX}). xlated and verified are those of Linux ${KERNEL}.`,
@@ -110,10 +118,5 @@ test("every program has the size written down, and the verifier walks it in its 
     return;
   }
   t.diagnostic(`sizes.txt is of another kernel than ${KERNEL}: only what we emit is compared`);
-  const emittedOf = (table: string): string[] =>
-    table
-      .split("\n")
-      .map((line) => line.replace(/^( *\d+) +\d+ +\d+/, "$1"))
-      .slice(3);
   assert.deepEqual(emittedOf(now), emittedOf(written));
 });

@@ -3,8 +3,8 @@
  * loads, by hash and displace (Belazzougui, Botelho, Dietzfelbinger, "Hash, displace, and compress",
  * 2009). User space lays it out so that no two keys share a slot:
  *
- *     h    = mix(key ^ seed)                           64 bits
- *     slot = (h >> 32) ^ displacements[h & mask]
+ *     h    = swapBytes(mix(key)) * seed                         64 bits, the seed odd
+ *     slot = (h >> 40) ^ displacements[(h >> 20) & mask]
  *
  * The slot holds the whole key, so a packet that is no service's never matches. The two halves of
  * this file, the layout and the emitted look-up, must agree; the test compares them key by key.
@@ -15,7 +15,7 @@
 import type { FunctionBuilder } from "../../bpf/function.ts";
 import type { RecordOf } from "../../bpf/layout.ts";
 import { all, type Condition, type Lazy, type Value } from "../../bpf/value.ts";
-import type { View } from "../../bpf/view.ts";
+import type { Place, View } from "../../bpf/view.ts";
 import type { IpAddress } from "../../net/address.ts";
 import type { ArenaAccess } from "../arena.ts";
 import { ArenaHeader, IndexHead, ServiceSlot } from "../layout.ts";
@@ -38,10 +38,18 @@ export interface ServiceEntry extends ServiceKey {
   readonly target: ServiceTarget;
 }
 
+/**
+ * A product's high bits depend on all of the key, its low ones only on what is below them. So bytes
+ * are swapped between two products, or keys that differ in the last bytes of an address would share
+ * bucket and slot; and the second factor is the seed: a sum with it would keep every distance.
+ */
 const M1 = 0x9e3779b97f4a7c15n;
 const M2 = 0xbf58476d1ce4e5b9n;
 const M3 = 0x94d049bb133111ebn;
 const MASK_64 = (1n << 64n) - 1n;
+/** The bits of the hash that choose the displacement and the slot: 20 and 24, more than an arena holds. */
+const BUCKET_SHIFT = 20;
+const SLOT_SHIFT = 40;
 
 /** Bytes of the index for so many entries: known before it is laid out, so that room can be made. */
 export function indexSize(entries: readonly ServiceKey[]): number {
@@ -62,11 +70,26 @@ export function buildIndex(entries: readonly ServiceEntry[], offset: number): Ui
   const keys = new Set(entries.map((entry) => keyText(entry)));
   if (keys.size !== entries.length)
     throw new RangeError("Cannot index services: two have the same VIP, protocol and port");
-  for (let seed = 1n; ; seed += 1n) {
+  for (let attempt = 1n; attempt <= ATTEMPTS_MAX; attempt += 1n) {
+    const seed = seedOf(attempt);
     const ipv4 = placeFamily(entries, 4, seed);
     const ipv6 = placeFamily(entries, 6, seed);
     if (ipv4 !== null && ipv6 !== null) return encodeIndex(seed, ipv4, ipv6, offset);
   }
+  throw new Error(
+    `Cannot index ${entries.length} services: none of ${ATTEMPTS_MAX} seeds keeps them apart`,
+  );
+}
+
+/** Most indexes take the first seed, none of those the tests build more than a few. */
+const ATTEMPTS_MAX = 64n;
+
+/** Odd numbers without pattern: the finish of SplitMix64 (Steele, Lea, Flood, 2014). */
+function seedOf(attempt: bigint): bigint {
+  let seed = (attempt * M1) & MASK_64;
+  seed = ((seed ^ (seed >> 30n)) * M2) & MASK_64;
+  seed = ((seed ^ (seed >> 27n)) * M3) & MASK_64;
+  return (seed ^ (seed >> 31n)) | 1n;
 }
 
 /** Emits the look-up of an IPv4 service; `found` holds where the packet has one. */
@@ -81,8 +104,7 @@ export function emitLookupIpv4(
     .or(key.port.raw().u64().shl(32))
     .or(key.protocol.u64().shl(48));
   const head = currentHead(p, arena);
-  const hash = finishMix(key0.xor(head.seed).mul(constant(p, M1)), p);
-  const slot = emitSlot(arena, hash, {
+  const slot = emitSlot(arena, key0.mul(constant(p, M1)), head.seed, {
     displacements: head.ipv4Displacements.read(),
     displacementMask: head.ipv4DisplacementMask.read(),
     slots: head.ipv4Slots.read(),
@@ -107,11 +129,10 @@ export function emitLookupIpv6(
   const key2 = key.port.raw().or(key.protocol.shl(16)).u32();
   const head = currentHead(p, arena);
   const mixed = high
-    .xor(head.seed)
     .mul(constant(p, M1))
     .add(low.mul(constant(p, M3)))
     .add(key2.u64().mul(constant(p, M2)));
-  const slot = emitSlot(arena, finishMix(mixed, p), {
+  const slot = emitSlot(arena, mixed, head.seed, {
     displacements: head.ipv6Displacements.read(),
     displacementMask: head.ipv6DisplacementMask.read(),
     slots: head.ipv6Slots.read(),
@@ -139,21 +160,18 @@ function currentHead(p: FunctionBuilder, arena: ArenaAccess): View<typeof IndexH
 
 function emitSlot(
   arena: ArenaAccess,
-  hash: Value,
+  mixed: Value,
+  seed: Place,
   head: FamilyHead,
 ): View<typeof ServiceSlot.fields> {
-  const bucket = hash.u32().and(head.displacementMask);
+  const hash = mixed.toNetwork().raw().mul(seed);
+  const bucket = hash.shr(BUCKET_SHIFT).u32().and(head.displacementMask);
   const displacement = arena
     .pointer(4, head.displacements.add(bucket.shl(2)))
     .place(4)
     .read();
-  const slot = hash.shr(32).u32().xor(displacement).and(head.slotMask);
+  const slot = hash.shr(SLOT_SHIFT).u32().xor(displacement).and(head.slotMask);
   return arena.record(ServiceSlot, head.slots.add(slot.shl(6)));
-}
-
-function finishMix(mixed: Value, p: FunctionBuilder): Value {
-  const folded = mixed.xor(mixed.shr(32)).mul(constant(p, M2));
-  return folded.xor(folded.shr(32));
 }
 
 const constant = (p: FunctionBuilder, value: bigint): Value => p.constant(value, 8);
@@ -182,10 +200,11 @@ function placeFamily(
   const slots: (ServiceEntry | undefined)[] = Array.from({ length: shape.slots });
   const groups = new Map<number, { entry: ServiceEntry; high: number }[]>();
   for (const entry of own) {
-    const hash = mix(keyOf(entry), version, seed);
-    const bucket = Number(hash & 0xffff_ffffn) & (shape.displacements - 1);
+    const hash = hashOf(keyOf(entry), version, seed);
+    const bucket =
+      Number((hash >> BigInt(BUCKET_SHIFT)) & 0xffff_ffffn) & (shape.displacements - 1);
     const group = groups.get(bucket) ?? [];
-    groups.set(bucket, [...group, { entry, high: Number(hash >> 32n) }]);
+    groups.set(bucket, [...group, { entry, high: Number(hash >> BigInt(SLOT_SHIFT)) }]);
   }
   const largestFirst = [...groups].toSorted(([, a], [, b]) => b.length - a.length);
   for (const [bucket, group] of largestFirst) {
@@ -281,12 +300,16 @@ export function keyOf({ vip, port, protocol }: ServiceKey): SlotKey {
   };
 }
 
-function mix({ key0, key1, key2 }: SlotKey, version: 4 | 6, seed: bigint): bigint {
-  let hash = (key0 ^ seed) * M1;
-  if (version === 6) hash += key1 * M3 + BigInt(key2) * M2;
-  hash &= MASK_64;
-  hash = ((hash ^ (hash >> 32n)) * M2) & MASK_64;
-  return hash ^ (hash >> 32n);
+function hashOf({ key0, key1, key2 }: SlotKey, version: 4 | 6, seed: bigint): bigint {
+  let mixed = key0 * M1;
+  if (version === 6) mixed += key1 * M3 + BigInt(key2) * M2;
+  return (swap64(mixed & MASK_64) * seed) & MASK_64;
+}
+
+const swapBuffer = new DataView(new ArrayBuffer(8));
+function swap64(value: bigint): bigint {
+  swapBuffer.setBigUint64(0, value, true);
+  return swapBuffer.getBigUint64(0, false);
 }
 
 const keyText = ({ vip, port, protocol }: ServiceKey): string =>
