@@ -7,6 +7,7 @@ import type { MapSpec, ProgramImage } from "../src/bpf/image.ts";
 import { directorMaps } from "../src/datapath/director/maps.ts";
 import { directorProgram } from "../src/datapath/director/program.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
+import { ArenaHeader, IndexHead, ServiceSlot } from "../src/datapath/layout.ts";
 import { directorReasons, type DirectorReason } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts";
 import { sumPerCpu } from "../src/kernel/per-cpu.ts";
@@ -64,6 +65,17 @@ export class BenchDirector {
   packets(reason: DirectorReason): bigint {
     const index = directorReasons.findIndex(({ name }) => name === reason);
     return sumPerCpu(this.map(this.variant.maps.reasons), index, 1)[0] ?? 0n;
+  }
+
+  /** The slot of the service index whose `key0` this is, as bytes. IPv4 only. */
+  slotOf(key0: bigint): Uint8Array {
+    const { bytes } = this.#memory;
+    const head = IndexHead.read(bytes, ArenaHeader.read(bytes).index);
+    for (let slot = 0; slot <= head.ipv4SlotMask; slot += 1) {
+      const at = head.ipv4Slots + slot * ServiceSlot.size;
+      if (ServiceSlot.read(bytes, at).key0 === key0) return bytes.slice(at, at + ServiceSlot.size);
+    }
+    throw new Error(`No service has the key ${key0.toString(16)}`);
   }
 
   /** Pins the program and its maps in `folder` by their names. @throws {KernelError} NO_BPFFS, PIN */

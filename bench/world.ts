@@ -2,7 +2,6 @@
  * The worlds packets are forwarded in: services, pools and backends, planned and laid out by the very
  * code the daemon uses, and the same world as the reference takes it.
  */
-import { ForwardingCode } from "../src/datapath/layout.ts";
 import { DEFAULT_HASH_KEY, flowHashKey } from "../src/datapath/flow-hash.ts";
 import type { ReferenceDirector } from "../src/datapath/reference/director.ts";
 import type { NextHopId } from "../src/apply/next-hop-records.ts";
@@ -138,9 +137,3 @@ function after({ family, bytes }: IpAddress, distance: number): IpAddress {
   view.setUint32(at, view.getUint32(at) + distance);
   return { family, bytes: moved };
 }
-
-export const forwardingCodes: Readonly<Record<Way, ForwardingCode>> = {
-  l2: ForwardingCode.l2,
-  ipip4: ForwardingCode.ipipOverIpv4,
-  ipip6: ForwardingCode.ipipOverIpv6,
-};

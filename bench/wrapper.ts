@@ -175,7 +175,10 @@ export class Wrapper {
     this.#targets = createMap(targetMap);
     this.#memory = this.#state.mmap();
     const image = compile(wrapperProgram(family));
-    this.#program = loadProgram(image, (spec) => (spec === stateMap ? this.#state : this.#targets).fd);
+    this.#program = loadProgram(
+      image,
+      (spec) => (spec === stateMap ? this.#state : this.#targets).fd,
+    );
     // An attached program is in the XDP dispatcher already. Otherwise every run puts it in and takes it
     // out (net/bpf/test_run.c, bpf_prog_test_run_xdp()), two grace periods in which nothing is measured.
     this.#netns = Netns.create();
@@ -198,7 +201,12 @@ export class Wrapper {
     if (state.packets !== packets) {
       throw new Error(`Cannot measure: ${state.packets} of ${packets} packets went by`);
     }
-    return { verdict, flow: state.flow, packet, stretchesNs: this.#stretches(state.stamps, stretch) };
+    return {
+      verdict,
+      flow: state.flow,
+      packet,
+      stretchesNs: this.#stretches(state.stamps, stretch),
+    };
   }
 
   [Symbol.dispose](): void {
@@ -231,10 +239,7 @@ const SLOT = new Uint8Array(4);
 const stretchOf = (packets: number): number =>
   2 ** Math.max(0, Math.floor(Math.log2(packets / STRETCHES)));
 
-function stateFor(
-  traffic: Traffic,
-  frame: Uint8Array,
-): Parameters<typeof WrapperState.write>[1] {
+function stateFor(traffic: Traffic, frame: Uint8Array): Parameters<typeof WrapperState.write>[1] {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   const at = offsetsOf(traffic.family);
   const head = new Uint8Array(HEAD_BYTES);

@@ -67,7 +67,7 @@ interface Tasks {
 
 /** What to run. Parts of a path leave the checks out, unless they were asked for. */
 function tasksOf(kind: Kind | undefined, parts: readonly string[]): Tasks {
-  const files = globSync("{src,scripts,test,examples}/**/*.test.ts").toSorted();
+  const files = globSync("{src,scripts,test,examples,bench}/**/*.test.ts").toSorted();
   const chosen = files.filter(
     (file) => parts.length === 0 || parts.some((part) => file.includes(part)),
   );

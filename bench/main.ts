@@ -1,0 +1,127 @@
+/**
+ * `npm run bench`: what the director costs, a packet at a time. docs/benchmarks.md explains the method,
+ * the cases and how to read the figures.
+ *
+ * Exit codes: 0 done, 1 failed, 2 wrong usage.
+ */
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { type Case, cases } from "./cases.ts";
+import { type Kept, keep } from "./keep.ts";
+import { machine } from "./machine.ts";
+import { measure, PACKETS_MIN } from "./measure.ts";
+import { caseReport, formatReport, type Report } from "./report.ts";
+import { Stage, type Subject } from "./subject.ts";
+import { firstFrame } from "./traffic.ts";
+
+interface Options {
+  readonly json?: true;
+  readonly quick?: true;
+  readonly pps?: true;
+  readonly cases?: RegExp;
+  readonly rounds: number;
+  readonly packets: number;
+  readonly keep?: string;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const command = new Command("npm run bench --")
+    .description("Measures what the director costs, in nanoseconds a packet")
+    .option("--json", "print JSON")
+    .option("--quick", "l2, ipip and pass over IPv4 only, at 1 and 1 000 000 flows")
+    .option("--pps", "packets per second through a veth pair instead, beside bare XDP_TX")
+    .option(
+      "--cases <regex>",
+      'only cases whose name, or name and flows ("l2 ipv4 1000"), match',
+      regex,
+    )
+    .option("--rounds <n>", "rounds", count(1), 15)
+    .option("--packets <n>", "packets of each program in each round", count(PACKETS_MIN), 1_000_000)
+    .option("--keep <folder>", "leave the director pinned there, filled as for the case")
+    .allowExcessArguments(false)
+    .exitOverride();
+  try {
+    command.parse(args, { from: "user" });
+    return await run(command.opts<Options>());
+  } catch (error) {
+    // Commander has printed its own; it counts wrong usage as 1.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof UsageError) console.error(`bench: ${error.message}`);
+    else console.error(error instanceof Error ? `bench: ${error.message}` : error);
+    return error instanceof UsageError ? 2 : 1;
+  }
+}
+
+class UsageError extends Error {}
+
+async function run(options: Options): Promise<number> {
+  const chosen = chooseCases(options);
+  using stage = new Stage();
+  const subjects: Subject[] = [];
+  for (const each of chosen) subjects.push(await stage.subject(each, options.quick !== true));
+  const kept = options.keep === undefined ? undefined : keepOne(subjects, options.keep);
+  const measured = measure(stage, subjects, {
+    rounds: options.rounds,
+    packets: options.packets,
+    onRound: (round) => progress(`round ${round} of ${options.rounds}`),
+  });
+  progress("");
+  const { rounds, packets } = options;
+  const report: Report = { machine: machine(), rounds, packets, cases: measured.map(caseReport) };
+  if (options.json === true) console.log(JSON.stringify({ ...report, ...(kept && { kept }) }));
+  else console.log([formatReport(report), ...(kept ? keptLines(kept) : [])].join("\n"));
+  return 0;
+}
+
+function chooseCases({ quick, cases: pattern }: Options): readonly Case[] {
+  const chosen = cases.filter(
+    ({ name, traffic, quick: inQuick }) =>
+      (quick !== true || inQuick) &&
+      (pattern === undefined || pattern.test(name) || pattern.test(`${name} ${traffic.flows}`)),
+  );
+  if (chosen.length > 0) return chosen;
+  const names = [...new Set(cases.map(({ name }) => name))].join(", ");
+  throw new UsageError(`no case matches ${String(pattern)}; there are ${names}`);
+}
+
+/** A folder holds one director. */
+function keepOne(subjects: readonly Subject[], folder: string): Kept {
+  const [first] = subjects;
+  if (first === undefined || subjects.some(({ director }) => director !== first.director)) {
+    const names = [...new Set(subjects.map((subject) => subject.case.name))].join(", ");
+    throw new UsageError(
+      `cannot keep several directors in "${folder}": ${names}; choose with --cases '^${first?.case.name}$'`,
+    );
+  }
+  return keep(first.director, firstFrame(first.case.traffic), folder);
+}
+
+const keptLines = ({ folder, program, maps, packet }: Kept): readonly string[] => [
+  "",
+  `Kept in ${folder}: ${[program, ...maps].join(", ")}`,
+  `The frame of flow 0: ${packet}`,
+];
+
+/** One line that is written over, where somebody looks at it. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+}
+
+function regex(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch {
+    throw new InvalidArgumentError("It is no regular expression.");
+  }
+}
+
+const count =
+  (least: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!Number.isSafeInteger(value) || value < least || value > 1e9) {
+      throw new InvalidArgumentError(`A whole number from ${least} to 1 000 000 000 is needed.`);
+    }
+    return value;
+  };
+
+process.exitCode = await main(process.argv.slice(2));

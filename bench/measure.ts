@@ -1,0 +1,99 @@
+/**
+ * Rounds: in each, every subject runs its packets in pieces, the contenders of a piece by turns with
+ * `return XDP_TX`, so that whatever the machine does meanwhile meets all of them alike.
+ */
+import type { Contender, Stage, Subject } from "./subject.ts";
+import { figuresOf, type Figures, roundFigure } from "./figures.ts";
+
+export interface MeasureOptions {
+  readonly rounds: number;
+  /** Of each contender in each round. */
+  readonly packets: number;
+  /** Called after each round. */
+  readonly onRound: (round: number) => void;
+}
+
+export interface Measured {
+  readonly subject: Subject;
+  readonly figures: Partial<Record<Contender["what"], Figures>>;
+  /** Of the wrapper in front of `return XDP_TX`. */
+  readonly emptyGrossMedianNs: number;
+}
+
+/** Pieces of a round; the fewest packets of one that give a stretch are 2. */
+const PIECES = 10;
+export const PACKETS_MIN = PIECES * 2;
+
+/**
+ * Measures all subjects.
+ * @throws {Error} when a director did not count every packet it was given as the case says
+ */
+export function measure(
+  stage: Stage,
+  subjects: readonly Subject[],
+  options: MeasureOptions,
+): readonly Measured[] {
+  const tallies = subjects.map((subject) => new Tally(subject));
+  for (let round = 1; round <= options.rounds; round += 1) {
+    for (const tally of tallies) tally.run(stage, options.packets);
+    options.onRound(round);
+  }
+  return tallies.map((tally) => tally.measured());
+}
+
+type What = Contender["what"] | "empty";
+
+class Tally {
+  readonly #subject: Subject;
+  /** A figure a round. */
+  readonly #roundsNs = new Map<What, number[]>();
+
+  constructor(subject: Subject) {
+    this.#subject = subject;
+  }
+
+  run(stage: Stage, packets: number): void {
+    const { case: measured, contenders, director } = this.#subject;
+    const wrapper = stage.wrapper(measured.traffic.family);
+    const targets: readonly Pick<Contender, "program" | "traffic">[] = [
+      { program: stage.empty(), traffic: measured.traffic },
+      ...contenders,
+    ];
+    const names: readonly What[] = ["empty", ...contenders.map(({ what }) => what)];
+    const stretchesNs = names.map((): number[] => []);
+    const piece = Math.floor(packets / PIECES);
+    const before = director.packets(measured.reason);
+    for (let turn = 0; turn < PIECES; turn += 1) {
+      // Who begins changes, so that nobody always comes after the same one.
+      for (let offset = 0; offset < targets.length; offset += 1) {
+        const index = (turn + offset) % targets.length;
+        const target = targets[index];
+        if (target === undefined) continue;
+        const { stretchesNs: fresh } = wrapper.run(target.program.fd, target.traffic, piece);
+        stretchesNs[index]?.push(...fresh);
+      }
+    }
+    const counted = director.packets(measured.reason) - before;
+    if (counted !== BigInt(piece * PIECES)) {
+      throw new Error(
+        `Cannot measure "${measured.name}": the director counted ${counted} packets as "${measured.reason}", ${piece * PIECES} came`,
+      );
+    }
+    names.forEach((name, index) => {
+      const figures = this.#roundsNs.get(name) ?? [];
+      figures.push(roundFigure(stretchesNs[index] ?? []));
+      this.#roundsNs.set(name, figures);
+    });
+  }
+
+  measured(): Measured {
+    const emptyNs = this.#roundsNs.get("empty") ?? [];
+    const figures = Object.fromEntries(
+      this.#subject.contenders.map(({ what }) => [
+        what,
+        figuresOf({ targetNs: this.#roundsNs.get(what) ?? [], emptyNs }),
+      ]),
+    );
+    return { subject: this.#subject, figures, emptyGrossMedianNs: roundFigure(emptyNs) };
+  }
+}
