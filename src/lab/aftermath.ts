@@ -1,13 +1,11 @@
 /** What could stay when a lab is taken down, listed before and looked for after. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { BpfAttribute, bpf, BpfCommand } from "../kernel/bpf-syscall.ts";
-import { call, SystemError } from "../kernel/libc.ts";
+import { call } from "../kernel/libc.ts";
 import { openPin } from "../kernel/pins.ts";
+import { openProgramById } from "../kernel/program-by-id.ts";
 import { programInfo } from "../kernel/programs.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
-import type { LabNode } from "./node.ts";
-import type { Network } from "./network.ts";
 
 /** The kernel frees namespaces and programs a moment after the last process is gone. */
 const GONE_WITHIN_MS = 5000;
@@ -21,12 +19,11 @@ export interface Traces {
   readonly hostLinks: readonly string[];
 }
 
-/** To be called while the lab runs. */
-export function tracesOf(network: Network): Traces {
-  const nodes = Object.values(network.nodes);
+/** Of the processes that hold nodes, while they run. */
+export function tracesOf(pids: readonly number[]): Traces {
   return {
-    namespaces: new Set(nodes.map(({ netns }) => readlinkSync(netns))),
-    programIds: nodes.flatMap(pinnedPrograms),
+    namespaces: new Set(pids.map((pid) => readlinkSync(`/proc/${pid}/ns/net`))),
+    programIds: pids.flatMap(pinnedPrograms),
     hostLinks: hostLinks(),
   };
 }
@@ -47,8 +44,8 @@ export async function leftOf(traces: Traces): Promise<readonly string[]> {
   }
 }
 
-function pinnedPrograms(node: LabNode): readonly number[] {
-  const top = node.path("/sys/fs/bpf");
+function pinnedPrograms(pid: number): readonly number[] {
+  const top = `/proc/${pid}/root/sys/fs/bpf`;
   return readdirSync(top, { recursive: true, encoding: "utf8" })
     .filter((path) => /(^|\/)program_\d+$/.test(path))
     .map((path) => {
@@ -83,13 +80,9 @@ function nameOf(pid: number): string {
 }
 
 function programExists(id: number): boolean {
-  try {
-    call("close", bpf(BpfCommand.BPF_PROG_GET_FD_BY_ID, new BpfAttribute(12).u32(0, id)));
-    return true;
-  } catch (error) {
-    if (error instanceof SystemError && error.code === "ENOENT") return false;
-    throw error;
-  }
+  const program = openProgramById(id);
+  program?.close();
+  return program !== null;
 }
 
 function hostLinks(): readonly string[] {

@@ -2,6 +2,7 @@
  * The lab's client, and the process that holds its node. Takes orders on stdin, reports on stdout
  * (`load-report.ts`), ends when stdin does. It starts before its node has interfaces.
  */
+import { flushCompileCache } from "node:module";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { HttpConnection } from "./http-connection.ts";
@@ -50,3 +51,6 @@ createInterface({ input: process.stdin })
     }
   })
   .on("close", () => process.exit());
+
+// It will be killed, which would lose the cache.
+flushCompileCache();

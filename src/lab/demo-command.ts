@@ -36,10 +36,11 @@ export async function demoCommand({ seconds, json }: DemoCommandOptions): Promis
   };
 
   const config = await readDirectorConfig(LAB_DIRECTOR_CONFIG);
-  print(["", ...drawNetwork(labTopology(), config, backendsOf(config)), ""]);
+  print(["", ...drawNetwork(labTopology(), config, backendsOf(config), style), ""]);
   const view: DemoView = {
     firstAnswer: (afterS, vip, backend) => {
-      print([` first HTTP 200 through ${vip} after ${formatSeconds(afterS)}, by ${backend}`, ""]);
+      const after = style.bold(formatSeconds(afterS));
+      print([`  first HTTP 200 after ${after}: ${backend} through ${vip}`, ""]);
     },
     figures: (figures) => {
       if (!json && !stopping.signal.aborted) block.draw(drawLive(figures, seconds, style));
@@ -49,11 +50,11 @@ export async function demoCommand({ seconds, json }: DemoCommandOptions): Promis
     const result = await runDemo({ seconds, signal: stopping.signal }, view);
     block.end();
     if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
-    print(["", ...drawSummary(result.figures, result.promises, style), ""]);
+    print(["", ...drawSummary(result.promises, style), ""]);
     if (!result.held) process.exitCode = 1;
   } catch (error) {
     if (!stopping.signal.aborted) throw error;
-    print([" stopped, everything is taken down"]);
+    print(["  stopped, everything is taken down"]);
     process.exit();
   } finally {
     block.end();

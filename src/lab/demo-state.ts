@@ -6,7 +6,7 @@ import type { BackendStatus, DirectorStatus } from "../api/director.ts";
 import { directorReasons } from "../datapath/reasons.ts";
 import type { BackendState } from "../model/model.ts";
 import type { Failure, Latency, LoadReport } from "./load-report.ts";
-import type { Reading } from "./meter.ts";
+import type { Reading, RunTime } from "./meter.ts";
 
 /** Something worth a line. */
 export interface DemoEvent {
@@ -44,6 +44,8 @@ export interface DemoFigures {
   /** Connections of the backend taken down that broke: there is no hand-over yet. */
   readonly moved: number;
   readonly keptOpen: number;
+  /** Of the backends that stayed, just before the first change; 0 until then. */
+  readonly keptOthers: number;
   readonly keptMoved: number;
   /** Kept connections of the others that broke. */
   readonly keptBroken: number;
@@ -52,7 +54,9 @@ export interface DemoFigures {
   readonly clientInBytes: number;
   readonly packets: number;
   readonly dropped: number;
+  /** Mean run time of the director's program, and of an empty one on the same machine. */
   readonly nsPerPacket: number | null;
+  readonly nsPerPacketEmpty: number | null;
   readonly backends: readonly BackendFigures[];
   readonly events: readonly DemoEvent[];
 }
@@ -76,6 +80,7 @@ export class DemoState {
   readonly #flowsNow = new Map<string, number>();
   /** Reports to come whose interval may hold a change. */
   #unclear = 0;
+  #keptOthers = 0;
   #moved = 0;
   #keptMoved = 0;
   #keptBroken = 0;
@@ -89,8 +94,13 @@ export class DemoState {
   }
 
   /** A backend goes or comes back: connections opened about now say nothing about shares. */
-  event(atS: number, text: string): void {
+  change(atS: number, backend: string, text: string): void {
     this.#events.push({ atS, text });
+    if (this.#keptOthers === 0) {
+      this.#keptOthers = Object.entries(this.#last?.load.kept ?? {})
+        .filter(([name]) => name !== backend)
+        .reduce((sum, [, count]) => sum + count, 0);
+    }
     // The one under way, and the one that began just before.
     this.#unclear = 2;
   }
@@ -131,7 +141,6 @@ export class DemoState {
 
   #figures({ elapsedS, load, status, reading }: DemoSnapshot): DemoFigures {
     const begin = this.#start;
-    const runs = reading.programRuns - begin.reading.programRuns;
     const weights = everyBackend(status).reduce((sum, { weight }) => sum + weight, 0);
     const beginBackends = everyBackend(begin.status);
     return {
@@ -143,7 +152,8 @@ export class DemoState {
       latency: load.latency,
       errors: Object.fromEntries(this.#errors),
       moved: this.#moved,
-      keptOpen: load.keptOpen,
+      keptOpen: Object.values(load.kept).reduce((sum, count) => sum + count, 0),
+      keptOthers: this.#keptOthers,
       keptMoved: this.#keptMoved,
       keptBroken: this.#keptBroken,
       directorInBytes: status.received.bytes - begin.status.received.bytes,
@@ -151,7 +161,8 @@ export class DemoState {
       clientInBytes: reading.clientInBytes - begin.reading.clientInBytes,
       packets: status.received.packets - begin.status.received.packets,
       dropped: droppedOf(status) - droppedOf(begin.status),
-      nsPerPacket: runs === 0 ? null : (reading.programRunNs - begin.reading.programRunNs) / runs,
+      nsPerPacket: meanNs(begin.reading.program, reading.program),
+      nsPerPacketEmpty: meanNs(begin.reading.empty, reading.empty),
       backends: everyBackend(status).map((backend, index) => ({
         name: backend.name,
         forwarding: backend.forwarding,
@@ -181,3 +192,6 @@ function share(counts: ReadonlyMap<string, number>, name: string): number {
   const sum = [...counts.values()].reduce((total, count) => total + count, 0);
   return sum === 0 ? 0 : (counts.get(name) ?? 0) / sum;
 }
+
+const meanNs = (from: RunTime, to: RunTime): number | null =>
+  to.runs === from.runs ? null : (to.ns - from.ns) / (to.runs - from.runs);

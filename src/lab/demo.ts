@@ -89,22 +89,23 @@ async function demonstrate(
   };
   await wait(DOWN_AT * seconds);
   await queue(async () => {
-    state.event(elapsedS(), `${changes.backend} is taken down: its flows break, no others`);
+    state.change(elapsedS(), changes.backend, `${changes.backend} is down`);
     await changes.set("down");
   });
   await wait(UP_AT * seconds);
   await queue(async () => {
-    state.event(elapsedS(), `${changes.backend} is back: takes its buckets, no others move`);
+    state.change(elapsedS(), changes.backend, `${changes.backend} is back`);
     await changes.set("up");
   });
   await wait(seconds);
   const final = await lab.client.stop();
   await turn;
   const figures = await look(final);
+  view.figures(figures);
   meter.close();
 
   const endMs = performance.now();
-  const traces = tracesOf(lab.network);
+  const traces = tracesOf(Object.values(lab.network.nodes).map(({ pid }) => pid));
   await lab.close();
   const left = await leftOf(traces);
   const takenDownS = (performance.now() - endMs) / 1000;

@@ -47,8 +47,8 @@ export interface LoadReport {
   readonly latency: Latency | null;
   /** Since the last report. */
   readonly failures: readonly Failure[];
-  /** Kept connections that are open now. */
-  readonly keptOpen: number;
+  /** Kept connections that are open now, by backend; in the final report as before it. */
+  readonly kept: Readonly<Record<string, number>>;
 }
 
 /** The first line of all: somebody answered with 200. */

@@ -39,7 +39,7 @@ export class Load {
   #requests = 0;
   #downloads = 0;
   #bodyBytes = 0;
-  #keptOpen = 0;
+  readonly #kept = new Set<HttpConnection>();
 
   /** Starts at once, on all `vips` in turn. */
   constructor(vips: readonly string[], port: number, say: (message: LoadMessage) => void) {
@@ -54,10 +54,11 @@ export class Load {
 
   /** Lets every worker finish what it does, then reports the last time. */
   async stop(): Promise<void> {
+    const kept = this.#keptByBackend();
     this.#stopping.abort();
     await Promise.all(this.#workers);
     clearInterval(this.#timer);
-    this.#report("final");
+    this.#report("final", kept);
   }
 
   async #work(use: Use): Promise<void> {
@@ -65,7 +66,6 @@ export class Load {
     while (!signal.aborted) {
       const openedAtMs = Date.now();
       const connection = this.#connect();
-      let isKept = false;
       try {
         switch (use) {
           case "fresh":
@@ -82,8 +82,7 @@ export class Load {
           case "kept":
             while (!signal.aborted) {
               await this.#greet(connection, false);
-              if (!isKept) this.#keptOpen++;
-              isKept = true;
+              this.#kept.add(connection);
               // Ended by `stop`, which is no failure.
               await delay(KEPT_EVERY_MS, undefined, { signal }).catch(() => {});
             }
@@ -96,7 +95,7 @@ export class Load {
         this.#failures.push({ use, openedAtMs, atMs, vip, localPort, backend, kind });
         await delay(AFTER_FAILURE_MS);
       } finally {
-        if (isKept) this.#keptOpen--;
+        this.#kept.delete(connection);
         connection.close();
         this.#portsInUse.delete(connection.target.localPort);
       }
@@ -139,7 +138,15 @@ export class Load {
     if (isNewFlow) counts.flows++;
   }
 
-  #report(kind: "report" | "final"): void {
+  #keptByBackend(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const { backend } of this.#kept) {
+      if (backend !== null) counts[backend] = (counts[backend] ?? 0) + 1;
+    }
+    return counts;
+  }
+
+  #report(kind: "report" | "final", kept = this.#keptByBackend()): void {
     const from = kind === "final" ? 0 : this.#reportedLatencies;
     this.#reportedLatencies = this.#latencies.length;
     this.#say({
@@ -150,7 +157,7 @@ export class Load {
       backends: Object.fromEntries(this.#backends) as Record<string, BackendLoad>,
       latency: latencyOf(this.#latencies.slice(from)),
       failures: this.#failures,
-      keptOpen: this.#keptOpen,
+      kept,
     });
     this.#failures = [];
   }

@@ -9,11 +9,14 @@
  *   director's `rx_bytes` is 14 bytes a packet short, and for what came in the program's own
  *   counters are taken, which count whole frames.
  * - The client has no XDP program: its `rx_bytes` counts whole frames.
+ *
+ * Run times are the kernel's (BPF_ENABLE_STATS). They hold a reading of the clock and whatever
+ * interrupted the run; the lab's empty program shows how much that is.
  */
 import { readFileSync } from "node:fs";
-import { call } from "../kernel/libc.ts";
 import { listPins, openPin } from "../kernel/pins.ts";
-import { programInfo } from "../kernel/programs.ts";
+import { openProgramById } from "../kernel/program-by-id.ts";
+import { BpfProgram } from "../kernel/programs.ts";
 import { countRunTime, type RunTimeStats } from "../kernel/run-time-stats.ts";
 import { pinFolder } from "../daemon/instance.ts";
 import type { Lab } from "./lab.ts";
@@ -23,31 +26,39 @@ import type { LabNode } from "./node.ts";
 export interface Reading {
   readonly directorOutBytes: number;
   readonly clientInBytes: number;
-  readonly programRunNs: number;
-  readonly programRuns: number;
+  readonly program: RunTime;
+  /** Of the lab's empty program, on the frames that pass the switch. */
+  readonly empty: RunTime;
+}
+
+/** As the kernel counts it: from before a run to after it, whatever came between. */
+export interface RunTime {
+  readonly ns: number;
+  readonly runs: number;
 }
 
 export class Meter {
   readonly #lab: Lab;
   readonly #stats: RunTimeStats;
-  readonly #program: number;
+  readonly #program: BpfProgram;
+  readonly #empty: BpfProgram;
   #open = true;
 
   /** Run times are counted until it is closed. */
   constructor(lab: Lab) {
     this.#lab = lab;
-    this.#program = openPin(programPin(lab));
+    this.#program = new BpfProgram(openPin(programPin(lab)), "director");
+    this.#empty = emptyProgram(lab);
     this.#stats = countRunTime();
   }
 
   read(): Reading {
     const { director, client } = this.#lab.network.nodes;
-    const { runTimeNs, runCount } = programInfo(this.#program);
     return {
       directorOutBytes: counter(director, "tx_bytes"),
       clientInBytes: counter(client, "rx_bytes"),
-      programRunNs: Number(runTimeNs),
-      programRuns: Number(runCount),
+      program: runTime(this.#program),
+      empty: runTime(this.#empty),
     };
   }
 
@@ -55,7 +66,8 @@ export class Meter {
     if (!this.#open) return;
     this.#open = false;
     this.#stats.close();
-    call("close", this.#program);
+    this.#program.close();
+    this.#empty.close();
   }
 
   [Symbol.dispose](): void {
@@ -71,6 +83,20 @@ function programPin({ config, network }: Lab): string {
     if (program !== undefined) return `${folder}/${generation}/${program}`;
   }
   throw new Error(`The director has no program below ${folder}`);
+}
+
+/** The one on the switch's ports. */
+function emptyProgram({ network }: Lab): BpfProgram {
+  const links = network.nodes.switch.rtnetlink().links();
+  const id = links.flatMap(({ xdp }) => xdp).at(0)?.programId;
+  const program = id === undefined ? null : openProgramById(id);
+  if (program === null) throw new Error("The ports of the lab's switch have no program");
+  return program;
+}
+
+function runTime(program: BpfProgram): RunTime {
+  const { runTimeNs, runCount } = program.info();
+  return { ns: Number(runTimeNs), runs: Number(runCount) };
 }
 
 const counter = (node: LabNode, name: string): number =>

@@ -1,5 +1,5 @@
 /** What a demo promises, and whether it held. Pure. */
-import { formatShare } from "./figures.ts";
+import { formatBytes, formatCount, formatShare } from "./figures.ts";
 import type { BackendFigures, DemoFigures } from "./demo-state.ts";
 
 export interface PromiseResult {
@@ -31,33 +31,33 @@ export function judge(figures: DemoFigures, { left }: Aftermath): readonly Promi
       held: errors.length === 0 && figures.requests > 0,
       detail:
         errors.length === 0
-          ? `${figures.requests} requests answered, ${figures.downloads} downloads compared byte by byte`
+          ? `${formatCount(figures.requests)} requests; every byte of ${formatCount(figures.downloads)} downloads of 1 MB compared`
           : errors.map(([kind, count]) => `${count} x ${kind}`).join(", "),
     },
     {
       name: "nothing dropped",
       held: figures.dropped === 0,
-      detail: `${figures.dropped} of ${figures.packets} packets dropped by the director`,
+      detail: `${formatCount(figures.dropped)} of ${formatCount(figures.packets)} packets at the director`,
     },
     {
       name: "shares follow weights",
       held: offWeight.length === 0,
       detail: figures.backends
         .map(
-          (backend) =>
-            `${backend.name} ${formatShare(backend.flowShare)} of flows, weight ${formatShare(backend.weightShare)}`,
+          ({ name, flowShare, weightShare }) =>
+            `${name}: ${formatShare(flowShare)} of flows for ${formatShare(weightShare)} of weight`,
         )
-        .join("; "),
+        .join(", "),
     },
     {
-      name: "the others kept their flows",
-      held: figures.keptBroken === 0 && figures.keptMoved > 0,
-      detail: `${figures.keptBroken} kept connections of other backends broke; ${figures.keptMoved} had to move`,
+      name: "others kept their flows",
+      held: figures.keptBroken === 0 && figures.keptOthers > 0 && figures.keptMoved > 0,
+      detail: `${figures.keptOthers - figures.keptBroken} of ${figures.keptOthers} kept connections of the others never broke; those of the one that went and came back did (${figures.keptMoved} kept, ${figures.moved - figures.keptMoved} short): there is no hand-over yet`,
     },
     {
-      name: "answers bypass the director",
+      name: "answers bypass it",
       held: bypass < BYPASS_LIMIT,
-      detail: `it sent ${formatShare(bypass)} of the bytes the client received`,
+      detail: `the director sent ${formatShare(bypass)} of what the client received: ${formatBytes(figures.directorOutBytes)} for ${formatBytes(figures.clientInBytes)}`,
     },
     {
       name: "everything taken down",

@@ -1,80 +1,93 @@
-/** The demo's live table and its summary as lines, at most 79 columns wide. Pure. */
+/** The demo's live table and its summary as lines of at most 79 columns. Pure. */
 import type { BackendFigures, DemoFigures } from "./demo-state.ts";
 import { formatBytes, formatCount, formatSeconds, formatShare } from "./figures.ts";
 import type { PromiseResult } from "./promises.ts";
 import type { Style } from "./style.ts";
 
-const BAR_COLUMNS = 16;
+const BAR_COLUMNS = 15;
+const LABEL_COLUMNS = 14;
 
-/** The table while the demo runs. */
+/** The table while the demo runs. Always of the same height, so that it can be drawn in place. */
 export function drawLive(figures: DemoFigures, totalS: number, style: Style): readonly string[] {
+  const { bold, dim, good, bad } = style;
   const { latency } = figures;
   const errors = Object.values(figures.errors).reduce((sum, count) => sum + count, 0);
-  const head = [
-    style.bold(`${formatSeconds(figures.elapsedS)} of ${totalS} s`),
-    `${style.bold(formatCount(figures.requestsPerSecond))} requests/s`,
-    latency === null ? "" : `p50 ${formatMs(latency.p50Ms)}, p99 ${formatMs(latency.p99Ms)}`,
-    errors === 0 ? style.good("errors 0") : style.bad(`errors ${errors}`),
-  ];
+  const line = (label: string, text: string): string =>
+    `  ${dim(label.padEnd(LABEL_COLUMNS))}${text}`;
   return [
-    ` ${head.filter((part) => part !== "").join("   ")}`,
+    line("time", `${bold(formatSeconds(figures.elapsedS))} of ${totalS} s   ${eventText(figures)}`),
+    line(
+      "requests",
+      [
+        `${bold(formatCount(figures.requestsPerSecond))} a second`,
+        ...(latency === null
+          ? []
+          : [`p50 ${formatMs(latency.p50Ms)}, p99 ${formatMs(latency.p99Ms)}`]),
+        errors === 0 ? good("0 errors") : bad(`${errors} errors`),
+      ].join("   "),
+    ),
+    line(
+      "kept open",
+      `${figures.keptOpen} connections   ${figures.keptBroken === 0 ? good("0 broken") : bad(`${figures.keptBroken} broken`)}   ${figures.keptMoved} moved with their backend`,
+    ),
     "",
-    style.dim(" backend  state    weight    flows    now                      packets    bytes"),
+    dim("  backend   state  weight    flows  flows of this moment       packets     bytes"),
     ...figures.backends.map((backend) => backendLine(backend, style)),
     "",
-    ...trafficLines(figures, style),
-    ` kept connections  ${figures.keptOpen} open, ${brokenText(figures, style)}, ${figures.keptMoved} moved with their backend`,
+    line(
+      "director",
+      `${formatCount(figures.packets)} packets, ${formatCount(figures.dropped)} dropped   in ${formatBytes(figures.directorInBytes)}, out ${bold(formatBytes(figures.directorOutBytes))}`,
+    ),
+    line(
+      "client",
+      `received ${bold(formatBytes(figures.clientInBytes))}; only ${bold(formatShare(bypassShare(figures)))} as much left the director`,
+    ),
+    line("program", costText(figures, style)),
   ];
 }
 
-function backendLine(backend: BackendFigures, style: Style): string {
+function backendLine(backend: BackendFigures, { dim, good, bad }: Style): string {
   const filled = Math.round(backend.flowShareNow * BAR_COLUMNS);
-  const bar = "█".repeat(filled) + style.dim("·".repeat(BAR_COLUMNS - filled));
-  const state = backend.state.padEnd(7);
+  const state = backend.state.padEnd(5);
   return [
-    ` ${backend.name.padEnd(8)}`,
-    backend.state === "up" ? style.good(state) : style.bad(state),
-    formatShare(backend.weightShare).padStart(7),
-    formatShare(backend.flowShare).padStart(8),
+    `  ${backend.name.padEnd(8)} `,
+    backend.state === "up" ? good(state) : bad(state),
+    ` ${formatShare(backend.weightShare).padStart(6)}`,
+    ` ${formatShare(backend.flowShare).padStart(7)} `,
+    "█".repeat(filled) + dim("░".repeat(BAR_COLUMNS - filled)),
     formatShare(backend.flowShareNow).padStart(7),
-    bar,
-    formatCount(backend.packets).padStart(11),
-    formatBytes(backend.bytes).padStart(8),
+    formatCount(backend.packets).padStart(9),
+    formatBytes(backend.bytes).padStart(9),
   ].join(" ");
 }
 
-function trafficLines(figures: DemoFigures, style: Style): readonly string[] {
-  const out = figures.directorOutBytes;
-  const part = figures.clientInBytes === 0 ? 0 : out / figures.clientInBytes;
-  const cost =
-    figures.nsPerPacket === null
-      ? "no packet yet"
-      : `${style.bold(`${figures.nsPerPacket.toFixed(0)} ns`)} a packet in the director's program`;
-  return [
-    ` director in ${formatBytes(figures.directorInBytes)}, out ${formatBytes(out)}; client received ${style.bold(formatBytes(figures.clientInBytes))}`,
-    ` answers bypass the director: it sent ${style.bold(formatShare(part))} of what the client received`,
-    ` ${cost}, ${formatCount(figures.packets)} packets, ${formatCount(figures.dropped)} dropped`,
-  ];
+function eventText({ events }: DemoFigures): string {
+  const last = events.at(-1);
+  return last === undefined
+    ? "all backends are up"
+    : `${last.text} since ${formatSeconds(last.atS)}`;
 }
 
-const brokenText = ({ keptBroken }: DemoFigures, style: Style): string =>
-  keptBroken === 0 ? style.good("0 broken") : style.bad(`${keptBroken} broken`);
+function costText({ nsPerPacket, nsPerPacketEmpty }: DemoFigures, { bold }: Style): string {
+  if (nsPerPacket === null || nsPerPacketEmpty === null) return "not run yet";
+  const own = Math.max(0, nsPerPacket - nsPerPacketEmpty);
+  return `${bold(`${own.toFixed(0)} ns`)} a packet: ${nsPerPacket.toFixed(0)}, less ${nsPerPacketEmpty.toFixed(0)} that an empty program takes`;
+}
+
+const bypassShare = ({ directorOutBytes, clientInBytes }: DemoFigures): number =>
+  clientInBytes === 0 ? 0 : directorOutBytes / clientInBytes;
 
 /** The end: what was promised and what came of it. */
-export function drawSummary(
-  figures: DemoFigures,
-  promises: readonly PromiseResult[],
-  style: Style,
-): readonly string[] {
-  const width = Math.max(...promises.map(({ name }) => name.length));
-  return [
-    ...promises.flatMap(({ name, held, detail }) => [
-      ` ${held ? style.good("✓") : style.bad("✗")} ${style.bold(name.padEnd(width))}`,
-      ...wrap(detail, 75).map((line) => `   ${line}`),
-    ]),
-    "",
-    ` ${formatCount(figures.requests)} requests, ${formatCount(figures.downloads)} downloads of 1 MB`,
-  ];
+export function drawSummary(promises: readonly PromiseResult[], style: Style): readonly string[] {
+  const columns = Math.max(...promises.map(({ name }) => name.length));
+  return promises.flatMap(({ name, held, detail }) => {
+    const mark = held ? style.good("✓") : style.bad("✗");
+    const [first = "", ...rest] = wrap(detail, 79 - columns - 6);
+    return [
+      `  ${mark} ${style.bold(name.padEnd(columns))}  ${first}`,
+      ...rest.map((line) => " ".repeat(columns + 6) + line),
+    ];
+  });
 }
 
 function wrap(text: string, columns: number): readonly string[] {

@@ -4,6 +4,7 @@
  * interfaces, so it listens on all addresses.
  */
 import { createServer } from "node:http";
+import { flushCompileCache } from "node:module";
 import { downloadBody } from "./download.ts";
 
 const [name = "", port = ""] = process.argv.slice(2);
@@ -33,3 +34,5 @@ server.keepAliveTimeout = 0;
 server.listen({ port: Number(port), host: "::", backlog: 4096 });
 
 process.stdin.on("end", () => process.exit()).resume();
+// It will be killed, which would lose the cache.
+flushCompileCache();
