@@ -1,9 +1,10 @@
 /** Turns allocated code into instructions: two-address arithmetic, argument moves, jump distances. */
-import type { MapRelocation } from "./image.ts";
 import type { Allocation } from "./allocate.ts";
+import type { KernelSymbol, MapRelocation } from "./image.ts";
 import {
   type Base,
   FRAME_BASE,
+  type FunctionIr,
   type Label,
   type Operand,
   type Operation,
@@ -23,39 +24,65 @@ import {
   Source,
 } from "./isa.ts";
 import type { SourceLocation } from "./source.ts";
+import type { Target } from "./target.ts";
+
+/** A place that names another function of the program: `program.ts` writes how far away it is. */
+export interface FunctionReference {
+  readonly instruction: number;
+  readonly callee: FunctionIr;
+}
 
 export interface EncodedFunction {
   readonly instructions: readonly Instruction[];
   readonly maps: readonly MapRelocation[];
+  readonly symbols: readonly KernelSymbol[];
+  readonly functions: readonly FunctionReference[];
   /** Source of the instruction at each index where it changes. */
   readonly lines: readonly { readonly instruction: number; readonly source: SourceLocation }[];
 }
 
 const COMMUTATIVE = new Set(["add", "mul", "or", "and", "xor"]);
 
-/** @throws {RangeError} when a jump is further than 32 767 instructions */
-export function encode(allocation: Allocation): EncodedFunction {
-  const encoder = new Encoder(allocation);
-  return encoder.run();
+/**
+ * Encodes one function. With `cpuV4` jumps reach any distance.
+ * @throws {RangeError} when a jump is further than 32 767 instructions, without `cpuV4`
+ */
+export function encode(allocation: Allocation, target: Pick<Target, "cpuV4">): EncodedFunction {
+  // Jumps found too far become long ones, which may put others out of reach: each round adds some.
+  for (const long = new Set<number>(); ; ) {
+    const encoder = new Encoder(allocation, target, long);
+    const encoded = encoder.run();
+    if (encoded !== null) return encoded;
+  }
 }
 
 class Encoder {
   readonly #allocation: Allocation;
+  readonly #target: Pick<Target, "cpuV4">;
+  /** Indexes in the allocated code of jumps that need 32 bits for their distance. */
+  readonly #long: Set<number>;
   readonly #out: { -readonly [K in keyof Instruction]: Instruction[K] }[] = [];
   readonly #maps: MapRelocation[] = [];
+  readonly #symbols: KernelSymbol[] = [];
+  readonly #functions: FunctionReference[] = [];
   readonly #lines: { instruction: number; source: SourceLocation }[] = [];
   readonly #labels = new Map<Label, number>();
-  readonly #jumps: { at: number; target: Label }[] = [];
+  readonly #jumps: { at: number; target: Label; code: number }[] = [];
+  #index = 0;
 
-  constructor(allocation: Allocation) {
+  constructor(allocation: Allocation, target: Pick<Target, "cpuV4">, long: Set<number>) {
     this.#allocation = allocation;
+    this.#target = target;
+    this.#long = long;
   }
 
-  run(): EncodedFunction {
+  /** Null when a jump turned out to be too far: it is in `long` now. */
+  run(): EncodedFunction | null {
     const { code } = this.#allocation;
     this.#parameters();
-    for (const { operation, source } of code) {
+    for (const [index, { operation, source }] of code.entries()) {
       const before = this.#out.length;
+      this.#index = index;
       this.#encode(operation);
       const last = this.#lines.at(-1)?.source;
       const moved = last?.line !== source?.line || last?.file !== source?.file;
@@ -63,17 +90,37 @@ class Encoder {
         this.#lines.push({ instruction: this.#lines.length === 0 ? 0 : before, source });
       }
     }
-    for (const { at, target } of this.#jumps) {
+    if (!this.#land()) return null;
+    return {
+      instructions: this.#out,
+      maps: this.#maps,
+      symbols: this.#symbols,
+      functions: this.#functions,
+      lines: this.#lines,
+    };
+  }
+
+  /** Writes the distances of jumps; false when one does not fit. */
+  #land(): boolean {
+    let landed = true;
+    for (const { at, target, code } of this.#jumps) {
       const to = this.#labels.get(target);
       if (to === undefined) throw new Error(`Label ${target} is jumped to but placed nowhere`);
+      const jump = this.#out[at];
+      if (jump === undefined) continue;
       const distance = to - at - 1;
-      if (distance > 0x7fff || distance < -0x8000) {
+      if (this.#long.has(code)) {
+        jump.imm = distance;
+      } else if (distance <= 0x7fff && distance >= -0x8000) {
+        jump.offset = distance;
+      } else if (this.#target.cpuV4) {
+        this.#long.add(code);
+        landed = false;
+      } else {
         throw new RangeError(`Cannot jump ${distance} instructions: 32767 is the furthest`);
       }
-      const jump = this.#out[at];
-      if (jump !== undefined) jump.offset = distance;
     }
-    return { instructions: this.#out, maps: this.#maps, lines: this.#lines };
+    return landed;
   }
 
   /** All parameters arrive at once in r1 to r5, so they move as if at once. */
@@ -114,23 +161,48 @@ class Encoder {
       case "swap": {
         const to = this.#physical(operation.to);
         this.#move(to, { register: operation.from }, 8);
-        // BPF_END | BPF_TO_BE: a byte swap on the little-endian targets.
-        this.#push(Class.ALU | Alu.end | Source.REG, to, 0, 0, operation.bits);
+        // BPF_END | BPF_TO_BE: a byte swap on the little-endian targets; v4 has one by that name.
+        const code = this.#target.cpuV4 ? Class.ALU64 | Alu.end : Class.ALU | Alu.end | Source.REG;
+        this.#push(code, to, 0, 0, operation.bits);
         break;
       }
-      case "load":
-        this.#push(
-          Class.LDX | Mode.MEM | SizeBits[operation.size],
-          this.#physical(operation.to),
-          this.#base(operation.base),
-          operation.offset,
-          0,
-        );
+      case "extend": {
+        const { bits, width } = operation;
+        const [to, from] = [this.#physical(operation.to), this.#physical(operation.from)];
+        this.#push(classOf(width) | Alu.mov | Source.REG, to, from, bits, 0);
         break;
+      }
+      case "load": {
+        const { size, offset, acquire, signed } = operation;
+        const to = this.#physical(operation.to);
+        const base = this.#base(operation.base);
+        if (acquire === true) {
+          this.#push(
+            Class.STX | Mode.ATOMIC | SizeBits[size],
+            to,
+            base,
+            offset,
+            Atomic.loadAcquire,
+          );
+        } else {
+          const mode = signed === true ? Mode.MEMSX : Mode.MEM;
+          this.#push(Class.LDX | mode | SizeBits[size], to, base, offset, 0);
+        }
+        break;
+      }
       case "store": {
         const { from, offset, size } = operation;
         const base = this.#base(operation.base);
-        if ("imm" in from) {
+        if (operation.release === true && "register" in from) {
+          const value = this.#physical(from.register);
+          this.#push(
+            Class.STX | Mode.ATOMIC | SizeBits[size],
+            base,
+            value,
+            offset,
+            Atomic.storeRelease,
+          );
+        } else if ("imm" in from) {
           this.#push(Class.ST | Mode.MEM | SizeBits[size], base, 0, offset, from.imm);
         } else {
           const value = this.#physical(from.register);
@@ -138,15 +210,27 @@ class Encoder {
         }
         break;
       }
-      case "atomicAdd":
-        this.#push(
-          Class.STX | Mode.ATOMIC | SizeBits[operation.size],
-          this.#base(operation.base),
-          this.#physical(operation.from),
-          operation.offset,
-          Atomic.add,
-        );
+      case "atomic": {
+        const { to, atomic, base, offset, size } = operation;
+        const code = Class.STX | Mode.ATOMIC | SizeBits[size];
+        let value = this.#physical(operation.from);
+        if (to !== null) {
+          // What was there comes back in the register of what went in.
+          this.#move(this.#physical(to), { register: operation.from }, 8);
+          value = this.#physical(to);
+        }
+        const fetch = to === null ? 0 : Atomic.FETCH;
+        this.#push(code, this.#base(base), value, offset, Atomic[atomic] | fetch);
         break;
+      }
+      case "compareExchange": {
+        const { to, base, offset, expected, from, size } = operation;
+        const code = Class.STX | Mode.ATOMIC | SizeBits[size];
+        this.#move(0, { register: expected }, 8);
+        this.#push(code, this.#base(base), this.#physical(from), offset, Atomic.compareExchange);
+        this.#result(to);
+        break;
+      }
       case "call":
         this.#call(operation);
         break;
@@ -154,21 +238,45 @@ class Encoder {
         this.#labels.set(operation.label, this.#out.length);
         break;
       case "goto":
-        this.#jumps.push({ at: this.#out.length, target: operation.target });
-        this.#push(Class.JMP | Jump.ja, 0, 0, 0, 0);
+        this.#jumps.push({ at: this.#out.length, target: operation.target, code: this.#index });
+        this.#push((this.#isLong() ? Class.JMP32 : Class.JMP) | Jump.ja, 0, 0, 0, 0);
         break;
       case "jump": {
-        const { test, left, right, width, target } = operation;
+        const { test, left, right, width } = operation;
         const code = (width === 8 ? Class.JMP : Class.JMP32) | Jump[test];
-        this.#jumps.push({ at: this.#out.length, target });
-        this.#withOperand(code, this.#physical(left), right);
+        this.#jump(operation.target, () => this.#withOperand(code, this.#physical(left), right));
         break;
       }
+      case "mayGoto":
+        this.#jump(operation.target, () => this.#push(Class.JMP | Jump.cond, 0, 0, 0, 0));
+        break;
+      case "spill":
+      case "reload":
+        throw new Error(`Slot ${operation.slot} has no place in the frame`);
       case "exit":
         this.#move(0, operation.from, 8);
         this.#push(Class.JMP | Jump.exit, 0, 0, 0, 0);
         break;
     }
+  }
+
+  /** A jump that `push`es; a far one jumps to a far goto, over which the other way leads. */
+  #jump(target: Label, push: () => void): void {
+    const jump = this.#out.length;
+    push();
+    if (this.#isLong()) {
+      const taken = this.#out[jump];
+      if (taken !== undefined) taken.offset = 1;
+      this.#push(Class.JMP | Jump.ja, 0, 0, 1, 0);
+      this.#jumps.push({ at: this.#out.length, target, code: this.#index });
+      this.#push(Class.JMP32 | Jump.ja, 0, 0, 0, 0);
+    } else {
+      this.#jumps.push({ at: jump, target, code: this.#index });
+    }
+  }
+
+  #isLong(): boolean {
+    return this.#long.has(this.#index);
   }
 
   #alu(operation: Extract<Operation, { op: "alu" }>): void {
@@ -185,7 +293,9 @@ class Encoder {
     if (left !== to) {
       this.#push(classOf(width) | Alu.mov | Source.REG, to, left, 0, 0);
     }
-    this.#withOperand(classOf(width) | Alu[alu], to, right);
+    const signed = alu === "sdiv" || alu === "smod";
+    const code = classOf(width) | Alu[alu === "sdiv" ? "div" : alu === "smod" ? "mod" : alu];
+    this.#withOperand(code, to, right, signed ? 1 : 0);
   }
 
   #move(to: number, from: Operand, width: Width): void {
@@ -204,13 +314,27 @@ class Encoder {
     let low = 0;
     let high = 0;
     let pseudo: number = Pseudo.NONE;
-    if (value.kind === "imm") {
-      low = Number(BigInt.asIntN(32, value.value));
-      high = Number(BigInt.asIntN(32, value.value >> 32n));
-    } else {
-      this.#maps.push({ instruction: this.#out.length, map: value.map });
-      pseudo = value.kind === "mapFd" ? Pseudo.MAP_FD : Pseudo.MAP_VALUE;
-      if (value.kind === "mapValue") high = value.offset;
+    switch (value.kind) {
+      case "imm":
+        low = Number(BigInt.asIntN(32, value.value));
+        high = Number(BigInt.asIntN(32, value.value >> 32n));
+        break;
+      case "mapFd":
+      case "mapValue":
+        this.#maps.push({ instruction: this.#out.length, map: value.map });
+        pseudo = value.kind === "mapFd" ? Pseudo.MAP_FD : Pseudo.MAP_VALUE;
+        if (value.kind === "mapValue") high = value.offset;
+        break;
+      case "kernelVariable": {
+        const instruction = this.#out.length;
+        this.#symbols.push({ instruction, kind: "variable", name: value.name });
+        pseudo = Pseudo.BTF_ID;
+        break;
+      }
+      case "function":
+        this.#functions.push({ instruction: this.#out.length, callee: value.callee });
+        pseudo = Pseudo.FUNC;
+        break;
     }
     this.#push(code, register, pseudo, 0, low);
     this.#push(0, 0, 0, 0, high);
@@ -225,11 +349,25 @@ class Encoder {
     args.forEach((arg, index) => {
       if ("imm" in arg) this.#move(index + 1, arg, 8);
     });
-    if (target.kind === "helper") {
-      this.#push(Class.JMP | Jump.call, 0, CallKind.HELPER, 0, target.id);
-    } else {
-      this.#push(Class.JMP | Jump.call, 0, CallKind.KFUNC, 0, target.btfId);
+    const instruction = this.#out.length;
+    switch (target.kind) {
+      case "helper":
+        this.#push(Class.JMP | Jump.call, 0, CallKind.HELPER, 0, target.id);
+        break;
+      case "kfunc":
+        this.#symbols.push({ instruction, kind: "function", name: target.name });
+        this.#push(Class.JMP | Jump.call, 0, CallKind.KFUNC, 0, 0);
+        break;
+      case "function":
+        this.#functions.push({ instruction, callee: target.callee });
+        this.#push(Class.JMP | Jump.call, 0, CallKind.FUNCTION, 0, 0);
+        break;
     }
+    this.#result(to);
+  }
+
+  /** What a call leaves in r0 goes where it lives, if anybody asks for it. */
+  #result(to: number): void {
     const result = this.#allocation.physical[to] ?? -1;
     if (result > 0) this.#push(Class.ALU64 | Alu.mov | Source.REG, result, 0, 0, 0);
   }
@@ -255,9 +393,9 @@ class Encoder {
     }
   }
 
-  #withOperand(code: number, register: number, operand: Operand): void {
-    if ("imm" in operand) this.#push(code | Source.IMM, register, 0, 0, operand.imm);
-    else this.#push(code | Source.REG, register, this.#physical(operand.register), 0, 0);
+  #withOperand(code: number, register: number, operand: Operand, offset = 0): void {
+    if ("imm" in operand) this.#push(code | Source.IMM, register, 0, offset, operand.imm);
+    else this.#push(code | Source.REG, register, this.#physical(operand.register), offset, 0);
   }
 
   #base(base: Base): number {

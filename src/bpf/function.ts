@@ -1,6 +1,6 @@
 /**
  * Writes one function: constants, variables, control flow, maps, calls. It only records; the passes
- * in `compile.ts` turn the record into instructions.
+ * in `program.ts` turn the record into instructions.
  *
  * Control flow is structured. A guard reads as one (`require`), and what happens when it fails is an
  * `Exit`: a verdict, or a block written once, placed after everything else and shared by all who
@@ -10,6 +10,7 @@ import type { MapSpec } from "./image.ts";
 import { MapType } from "./image.ts";
 import { Helper } from "./helpers.ts";
 import {
+  type CallTarget,
   endsFlow,
   FRAME_BASE,
   type FunctionIr,
@@ -17,6 +18,7 @@ import {
   type Label,
   type Operand,
   type Operation,
+  type ParameterType,
   type Register,
 } from "./ir.ts";
 import { type JumpName, type Size, STACK_SIZE } from "./isa.ts";
@@ -49,8 +51,32 @@ interface PendingExit extends Exit {
   readonly body: () => void;
 }
 
+/** The two places a loop's body may go to instead of on. */
+export interface Loop {
+  /** Past the loop. */
+  readonly done: Exit;
+  /** To the next round. */
+  readonly next: Exit;
+}
+
+/** A function of the kernel that programs may call; the loader finds it by name. */
+export interface Kfunc {
+  readonly name: string;
+  readonly argumentCount: number;
+}
+
+/** What can be called: a helper by number, a function of the kernel by name, or one of this program. */
+export type Callee = Helper | Kfunc | FunctionIr;
+
+export interface FunctionOptions {
+  /** One is a pointer to the context unless said otherwise. */
+  readonly parameters?: readonly ParameterType[];
+  readonly global?: boolean;
+}
+
 export class FunctionBuilder implements Emitter {
   readonly name: string;
+  readonly #options: FunctionOptions;
   readonly #code: IrInstruction[] = [];
   readonly #verdicts = new Map<number, PendingExit>();
   readonly #exits = new Map<Label, PendingExit>();
@@ -59,9 +85,14 @@ export class FunctionBuilder implements Emitter {
   #labels = 0;
   #stackBytes = 0;
   #keySlot: Pointer | null = null;
+  /** Labels of loops, placed where the loop is. */
+  readonly #inline = new Map<Label, Exit>();
+  /** The first label inside of each scope that must be left by its end, innermost last. */
+  readonly #scopes: { readonly label: Label; readonly what: string }[] = [];
 
-  constructor(name: string) {
+  constructor(name: string, options: FunctionOptions = {}) {
     this.name = name;
+    this.#options = options;
   }
 
   fresh(): Register {
@@ -100,6 +131,12 @@ export class FunctionBuilder implements Emitter {
     const variable = new Variable(this, this.fresh(), size);
     variable.set(initial);
     return variable;
+  }
+
+  /** What a value points to, when it is an address. */
+  pointer(address: Value): Pointer {
+    requireOwn(this, address.emitter);
+    return new Pointer(this, address.register);
   }
 
   /** `bytes` of stack, eight-byte aligned, not initialised: the verifier refuses reading before writing. */
@@ -144,6 +181,60 @@ export class FunctionBuilder implements Emitter {
     this.#branch(condition, this.#exitLabel(exit), true);
   }
 
+  /**
+   * Runs `body` again and again until it leaves. The verifier walks every round, and must see that
+   * they end: by a counter with a constant bound, an iterator (`loops.ts`) or `mayLeave`.
+   */
+  loop(body: (loop: Loop) => void): void {
+    const [next, done] = [this.#inlineExit(), this.#inlineExit()];
+    this.#place(next.label);
+    body({ next, done });
+    if (this.#flowsOn()) this.emit({ op: "goto", target: next.label });
+    // A loop that nobody leaves goes nowhere: what follows is not reached.
+    if (this.#referenced.has(done.label)) this.#place(done.label);
+  }
+
+  /** Runs `body` while the condition, evaluated anew for each round, holds. */
+  while(condition: () => Condition, body: (loop: Loop) => void): void {
+    this.loop((loop) => {
+      this.require(condition(), loop.done);
+      body(loop);
+    });
+  }
+
+  /** Runs `body` for 0 to `count - 1`; the bound is what the verifier needs. */
+  repeat(count: number, body: (index: Value, loop: Loop) => void): void {
+    if (!Number.isInteger(count) || count < 1) {
+      throw new RangeError(`Cannot repeat ${count} times: a whole number above 0 is needed`);
+    }
+    const index = this.variable(0, 8);
+    this.loop(({ done }) => {
+      const next = this.#inlineExit();
+      body(index.copy(), { next, done });
+      if (this.#referenced.has(next.label)) this.#place(next.label);
+      index.set(index.add(1));
+      this.leaveIf(index.ge(count), done);
+    });
+  }
+
+  /** Leaves when the kernel has had enough of a loop it cannot bound. Needs `mayGoto`. */
+  mayLeave(exit: Otherwise): void {
+    this.emit({ op: "mayGoto", target: this.#exitLabel(exit) });
+  }
+
+  /**
+   * What is written in `body` must be left by its end: something is held there (`what`) that the
+   * verifier wants back.
+   */
+  held<T>(what: string, body: () => T): T {
+    this.#scopes.push({ label: this.#labels, what });
+    try {
+      return body();
+    } finally {
+      this.#scopes.pop();
+    }
+  }
+
   /** Declares an exit. Its body is written once, after the straight path, if anything leads there. */
   exit(body: () => void): Exit {
     const exit: PendingExit = { label: this.#label(), body };
@@ -157,6 +248,7 @@ export class FunctionBuilder implements Emitter {
 
   /** Ends the function. @throws {TypeError} for a value in network order */
   return(value: Scalar): void {
+    this.#requireNothingHeld();
     if (!(value instanceof Expression)) {
       this.emit({ op: "exit", from: immediate(this, BigInt(value), 8) });
       return;
@@ -168,11 +260,15 @@ export class FunctionBuilder implements Emitter {
     this.emit({ op: "exit", from: this.#own(from) });
   }
 
-  /** Calls a kernel helper. @throws {TypeError} when the number of arguments is wrong */
-  call(helper: Helper, ...args: (Scalar | Pointer)[]): Value {
-    if (args.length !== helper.argumentCount) {
+  /**
+   * Calls a kernel helper, a function of the kernel or one of this program.
+   * @throws {TypeError} when the number of arguments is wrong
+   */
+  call(callee: Callee, ...args: (Scalar | Pointer)[]): Value {
+    const count = "code" in callee ? callee.parameters.length : callee.argumentCount;
+    if (args.length !== count) {
       throw new TypeError(
-        `Cannot call ${helper.name} with ${args.length} arguments: it takes ${helper.argumentCount}`,
+        `Cannot call ${callee.name} with ${args.length} arguments: it takes ${count}`,
       );
     }
     const operands = args.map((arg): Operand => {
@@ -183,7 +279,7 @@ export class FunctionBuilder implements Emitter {
     return define(this, 8, (to) => ({
       op: "call",
       to,
-      target: { kind: "helper", id: helper.id, name: helper.name },
+      target: callTarget(callee),
       args: operands,
     }));
   }
@@ -209,6 +305,21 @@ export class FunctionBuilder implements Emitter {
     }
     this.call(Helper.tailCall, context, this.map(programs), index);
     this.goto(otherwise);
+  }
+
+  /** The address of a function of this program, for helpers that call back. */
+  functionAddress(callee: FunctionIr): Value {
+    return define(this, 8, (to) => ({ op: "wide", to, value: { kind: "function", callee } }));
+  }
+
+  /** The address of a variable of the kernel, as its BTF knows it; the loader finds it by name. */
+  kernelVariable(name: string): Pointer {
+    const value = define(this, 8, (to) => ({
+      op: "wide",
+      to,
+      value: { kind: "kernelVariable", name },
+    }));
+    return new Pointer(this, value.register);
   }
 
   /** The map itself, as helpers take it. */
@@ -277,13 +388,15 @@ export class FunctionBuilder implements Emitter {
       );
       if (next === undefined) break;
       placed.add(next.label);
-      this.#place(next.label);
+      this.emit({ op: "label", label: next.label, cold: true });
       next.body();
       if (this.#flowsOn())
         throw new Error(`Cannot build "${this.name}": an exit ends without a return`);
     }
     return {
       name: this.name,
+      parameters: this.#options.parameters ?? [{ kind: "pointer", to: null }],
+      global: this.#options.global ?? false,
       code: this.#code,
       registerCount: this.#registers,
       stackBytes: this.#stackBytes,
@@ -294,6 +407,20 @@ export class FunctionBuilder implements Emitter {
     const label = this.#labels;
     this.#labels += 1;
     return label;
+  }
+
+  #inlineExit(): Exit {
+    const exit = { label: this.#label() };
+    this.#inline.set(exit.label, exit);
+    return exit;
+  }
+
+  /** @throws {TypeError} when something is held that leaving would lose */
+  #requireNothingHeld(label: Label | null = null): void {
+    const scope = this.#scopes.at(-1);
+    if (scope === undefined) return;
+    const inside = label !== null && this.#inline.has(label) && label >= scope.label;
+    if (!inside) throw new TypeError(`Cannot leave here: ${scope.what} must be given back first`);
   }
 
   #place(label: Label): void {
@@ -316,9 +443,10 @@ export class FunctionBuilder implements Emitter {
       }
       exit = pending;
     }
-    if (this.#exits.get(exit.label) !== exit) {
+    if ((this.#inline.get(exit.label) ?? this.#exits.get(exit.label)) !== exit) {
       throw new TypeError("Cannot leave by an exit of another function: declare one here");
     }
+    this.#requireNothingHeld(exit.label);
     this.#referenced.add(exit.label);
     return exit.label;
   }
@@ -375,6 +503,12 @@ export class FunctionBuilder implements Emitter {
     this.emit({ op: "goto", target });
     this.#place(over);
   }
+}
+
+function callTarget(callee: Callee): CallTarget {
+  if ("code" in callee) return { kind: "function", callee };
+  if ("id" in callee) return { kind: "helper", id: callee.id, name: callee.name };
+  return { kind: "kfunc", name: callee.name };
 }
 
 /** They arrive in r1 to r5. */

@@ -37,6 +37,8 @@ export interface MapSpec {
   readonly flags: number;
   /** Gives the map BTF, so that `bpftool map dump` prints field names. */
   readonly value: Layout | null;
+  /** The same for its keys; plain numbers or bytes without. */
+  readonly key?: Layout;
 }
 
 export const ProgramType = {
@@ -51,6 +53,13 @@ export interface MapRelocation {
   /** Index in instructions (8 bytes each) of the first slot. */
   readonly instruction: number;
   readonly map: MapSpec;
+}
+
+/** An instruction that names something of the kernel: a function it calls, or a variable whose address it loads. */
+export interface KernelSymbol {
+  readonly instruction: number;
+  readonly kind: "function" | "variable";
+  readonly name: string;
 }
 
 /** Where an instruction comes from, 1-based; `file` is an absolute path. */
@@ -69,6 +78,8 @@ export interface ProgramImage {
   /** Encoded instructions, 8 bytes each, little endian. */
   readonly instructions: Uint8Array;
   readonly maps: readonly MapRelocation[];
+  /** What the loader looks up in the kernel's own BTF. */
+  readonly symbols?: readonly KernelSymbol[];
   /** Whole BTF blob for BPF_BTF_LOAD. */
   readonly btf: Uint8Array;
   /** `struct bpf_func_info[]`, 8 bytes each. */

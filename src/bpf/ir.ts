@@ -4,7 +4,8 @@
  * flow, not a look at first and last mention.
  */
 import type { MapSpec } from "./image.ts";
-import type { AluName, JumpName, Size } from "./isa.ts";
+import type { AluName, AtomicName, JumpName, Size } from "./isa.ts";
+import type { Layout } from "./layout.ts";
 import type { SourceLocation } from "./source.ts";
 
 /** A virtual register: unbounded, unlike r0 to r9. */
@@ -22,11 +23,17 @@ export type Operand = { readonly register: Register } | { readonly imm: number }
 export type WideValue =
   | { readonly kind: "imm"; readonly value: bigint }
   | { readonly kind: "mapFd"; readonly map: MapSpec }
-  | { readonly kind: "mapValue"; readonly map: MapSpec; readonly offset: number };
+  | { readonly kind: "mapValue"; readonly map: MapSpec; readonly offset: number }
+  /** The address of a variable of the kernel, found by name when the program is loaded. */
+  | { readonly kind: "kernelVariable"; readonly name: string }
+  /** A function of this program, for helpers that call back. */
+  | { readonly kind: "function"; readonly callee: FunctionIr };
 
 export type CallTarget =
   | { readonly kind: "helper"; readonly id: number; readonly name: string }
-  | { readonly kind: "kfunc"; readonly btfId: number; readonly name: string };
+  /** A function of the kernel, found by name when the program is loaded. */
+  | { readonly kind: "kfunc"; readonly name: string }
+  | { readonly kind: "function"; readonly callee: FunctionIr };
 
 /** One operation. `to` is what it defines. */
 export type Operation =
@@ -44,6 +51,14 @@ export type Operation =
       readonly width: Width;
     }
   | { readonly op: "negate"; readonly to: Register; readonly from: Register; readonly width: Width }
+  /** Sign-extends the low `bits` to `width`. */
+  | {
+      readonly op: "extend";
+      readonly to: Register;
+      readonly from: Register;
+      readonly bits: 8 | 16 | 32;
+      readonly width: Width;
+    }
   /** To or from network order: swaps on a little-endian target, and truncates to `bits`. */
   | {
       readonly op: "swap";
@@ -57,6 +72,10 @@ export type Operation =
       readonly base: Base;
       readonly offset: number;
       readonly size: Size;
+      /** Sign-extended to 64 bits. */
+      readonly signed?: true;
+      /** What was stored before its release is seen after it. */
+      readonly acquire?: true;
     }
   | {
       readonly op: "store";
@@ -64,11 +83,26 @@ export type Operation =
       readonly offset: number;
       readonly from: Operand;
       readonly size: Size;
+      /** Whoever acquires it sees what was stored before; takes a register. */
+      readonly release?: true;
     }
+  /** Changes memory as one locked step; `to` is what was there before, null when nobody asks. */
   | {
-      readonly op: "atomicAdd";
+      readonly op: "atomic";
+      readonly to: Register | null;
+      readonly atomic: AtomicName;
       readonly base: Base;
       readonly offset: number;
+      readonly from: Register;
+      readonly size: 4 | 8;
+    }
+  /** Stores `from` where `expected` was; `to` is what was there. */
+  | {
+      readonly op: "compareExchange";
+      readonly to: Register;
+      readonly base: Base;
+      readonly offset: number;
+      readonly expected: Register;
       readonly from: Register;
       readonly size: 4 | 8;
     }
@@ -78,7 +112,11 @@ export type Operation =
       readonly target: CallTarget;
       readonly args: readonly Operand[];
     }
-  | { readonly op: "label"; readonly label: Label }
+  /** To and from a slot on the stack that only the allocator knows (`spill.ts`, `slots.ts`). */
+  | { readonly op: "spill"; readonly slot: number; readonly from: Register }
+  | { readonly op: "reload"; readonly to: Register; readonly slot: number }
+  /** From the first cold one on, all code is off the straight path. */
+  | { readonly op: "label"; readonly label: Label; readonly cold?: true }
   | { readonly op: "goto"; readonly target: Label }
   | {
       readonly op: "jump";
@@ -88,6 +126,8 @@ export type Operation =
       readonly width: Width;
       readonly target: Label;
     }
+  /** Jumps when the kernel has seen it some eight million times: bounds a loop nobody can prove. */
+  | { readonly op: "mayGoto"; readonly target: Label }
   | { readonly op: "exit"; readonly from: Operand };
 
 export interface IrInstruction {
@@ -95,9 +135,17 @@ export interface IrInstruction {
   readonly source: SourceLocation | null;
 }
 
+/** What a function takes: a number, or an address of a layout (`null`: of anything). */
+export type ParameterType =
+  | { readonly kind: "number"; readonly size: 4 | 8 }
+  | { readonly kind: "pointer"; readonly to: Layout | null };
+
 /** A function as recorded: what the passes take and give. */
 export interface FunctionIr {
   readonly name: string;
+  readonly parameters: readonly ParameterType[];
+  /** Verified on its own, for any argument; others are verified at each call. */
+  readonly global: boolean;
   readonly code: readonly IrInstruction[];
   readonly registerCount: number;
   /** Bytes of stack taken by `allocate`d variables; spills come below them. */
@@ -123,18 +171,24 @@ export function usedBy(operation: Operation): Register[] {
       return [operation.left, ...registersOf(operation.right)];
     case "negate":
     case "swap":
+    case "extend":
+    case "spill":
       return [operation.from];
     case "load":
       return baseOf(operation.base);
-    case "atomicAdd":
+    case "atomic":
       return [...baseOf(operation.base), operation.from];
+    case "compareExchange":
+      return [...baseOf(operation.base), operation.expected, operation.from];
     case "call":
       return operation.args.flatMap(registersOf);
     case "parameter":
     case "wide":
     case "frame":
+    case "reload":
     case "label":
     case "goto":
+    case "mayGoto":
       return [];
   }
 }
@@ -166,19 +220,37 @@ export function renamed(
       return { ...operation, left: use(operation.left), right: operand(operation.right) };
     case "negate":
     case "swap":
+    case "extend":
       return { ...operation, from: use(operation.from), to: define(operation.to) };
     case "load":
       return { ...operation, base: base(operation.base), to: define(operation.to) };
-    case "atomicAdd":
-      return { ...operation, base: base(operation.base), from: use(operation.from) };
+    case "atomic":
+      return {
+        ...operation,
+        base: base(operation.base),
+        from: use(operation.from),
+        to: operation.to === null ? null : define(operation.to),
+      };
+    case "compareExchange":
+      return {
+        ...operation,
+        base: base(operation.base),
+        expected: use(operation.expected),
+        from: use(operation.from),
+        to: define(operation.to),
+      };
     case "call":
       return { ...operation, args: operation.args.map(operand), to: define(operation.to) };
+    case "spill":
+      return { ...operation, from: use(operation.from) };
     case "parameter":
     case "wide":
     case "frame":
+    case "reload":
       return { ...operation, to: define(operation.to) };
     case "label":
     case "goto":
+    case "mayGoto":
       return operation;
   }
 }
@@ -192,12 +264,18 @@ export function isPure(operation: Operation): boolean {
     case "alu":
     case "negate":
     case "swap":
-    case "load":
+    case "extend":
       return true;
+    case "load":
+      return operation.acquire !== true;
     default:
       return false;
   }
 }
+
+/** Where control may go besides the next instruction. */
+export const targetOf = (operation: Operation): Label | null =>
+  "target" in operation && operation.op !== "call" ? operation.target : null;
 
 /** Whether control never reaches the next instruction. */
 export const endsFlow = (operation: Operation): boolean =>
@@ -206,3 +284,7 @@ export const endsFlow = (operation: Operation): boolean =>
 const registersOf = (operand: Operand): Register[] =>
   "register" in operand ? [operand.register] : [];
 const baseOf = (base: Base): Register[] => (base === FRAME_BASE ? [] : [base]);
+
+const COMMUTATIVE: ReadonlySet<AluName> = new Set(["add", "mul", "or", "and", "xor"]);
+/** Whether its sides may change places. */
+export const isCommutative = (alu: AluName): boolean => COMMUTATIVE.has(alu);

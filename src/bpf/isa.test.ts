@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { encode } from "./encode.ts";
 import type { IrInstruction, Operation } from "./ir.ts";
 import { assembleInstructions, Class, decodeInstructions, type Instruction } from "./isa.ts";
+import { NEWEST_TARGET, OLDEST_TARGET, type Target } from "./target.ts";
 
 test("assembleInstructions() puts dst in the low nibble and numbers little endian (RFC 9669 §3.1)", () => {
   const bytes = assembleInstructions([{ code: 0x7b, dst: 10, src: 1, offset: -8, imm: -2 }]);
@@ -69,6 +70,17 @@ test("encode() jumps 32767 instructions and refuses to jump further", () => {
   });
 });
 
+test("encode() jumps any distance for a target that can, conditionally too", () => {
+  const [goto] = encoded(far(32768), [0], NEWEST_TARGET);
+  assert.deepEqual(goto, { code: 0x06, dst: 0, src: 0, offset: 0, imm: 32768 });
+  const [, ...over] = far(32768);
+  const jump = { op: "jump", test: "eq", left: 0, right: { imm: 7 }, width: 8, target: 0 } as const;
+  const [test_, skip, long] = encoded([jump, ...over], [0], NEWEST_TARGET);
+  assert.deepEqual(test_, { code: 0x15, dst: 0, src: 0, offset: 1, imm: 7 });
+  assert.deepEqual(skip, { code: 0x05, dst: 0, src: 0, offset: 1, imm: 0 });
+  assert.deepEqual(long, { code: 0x06, dst: 0, src: 0, offset: 0, imm: 32768 });
+});
+
 /** Jumps over `count` instructions. */
 const far = (count: number): Operation[] => [
   { op: "goto", target: 0 },
@@ -80,10 +92,11 @@ const far = (count: number): Operation[] => [
 function encoded(
   operations: readonly Operation[],
   physical: readonly number[],
+  target: Target = OLDEST_TARGET,
 ): readonly Instruction[] {
   const code = operations.map((operation): IrInstruction => ({ operation, source: null }));
   const registers = Int8Array.from({ length: 10 }, (_, index) => physical[index] ?? -1);
-  return encode({ code, physical: registers, stackBytes: 0, spilled: 0 }).instructions;
+  return encode({ code, physical: registers, stackBytes: 0, spilled: 0 }, target).instructions;
 }
 
 /** What each register holds after the moves, when each held its own number before. */

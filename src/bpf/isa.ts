@@ -38,7 +38,8 @@ export const Alu = {
   arsh: 0xc0,
   end: 0xd0,
 } as const;
-export type AluName = Exclude<keyof typeof Alu, "neg" | "mov" | "end">;
+/** Signed division and modulo share the code of the unsigned ones, with an offset of 1. */
+export type AluName = Exclude<keyof typeof Alu, "neg" | "mov" | "end"> | "sdiv" | "smod";
 
 /** Jumps: the high four bits of `code`. */
 export const Jump = {
@@ -56,8 +57,10 @@ export const Jump = {
   le: 0xb0,
   slt: 0xc0,
   sle: 0xd0,
+  /** `may_goto`, with `src` 0. */
+  cond: 0xe0,
 } as const;
-export type JumpName = Exclude<keyof typeof Jump, "ja" | "call" | "exit">;
+export type JumpName = Exclude<keyof typeof Jump, "ja" | "call" | "exit" | "cond">;
 
 /** Memory access: mode in the high three bits, size in bits 3 and 4. */
 export const Mode = { IMM: 0x00, MEM: 0x60, MEMSX: 0x80, ATOMIC: 0xc0 } as const;
@@ -73,7 +76,10 @@ export const Atomic = {
   FETCH: 0x01,
   exchange: 0xe1,
   compareExchange: 0xf1,
+  loadAcquire: 0x100,
+  storeRelease: 0x110,
 } as const;
+export type AtomicName = "add" | "or" | "and" | "xor" | "exchange";
 
 /** `src` of `ld_imm64` (include/uapi/linux/bpf.h). */
 export const Pseudo = { NONE: 0, MAP_FD: 1, MAP_VALUE: 2, BTF_ID: 3, FUNC: 4 } as const;

@@ -8,6 +8,7 @@ import {
   type IrInstruction,
   type Label,
   type Register,
+  targetOf,
   usedBy,
 } from "./ir.ts";
 
@@ -24,7 +25,7 @@ export function blocksOf(code: readonly IrInstruction[]): Block[] {
   const starts = new Set<number>([0]);
   code.forEach(({ operation }, index) => {
     if (operation.op === "label") starts.add(index);
-    if (operation.op === "jump" || endsFlow(operation)) starts.add(index + 1);
+    if (targetOf(operation) !== null || endsFlow(operation)) starts.add(index + 1);
   });
   const sorted = [...starts].filter((start) => start < code.length).toSorted((a, b) => a - b);
   const blockOfLabel = new Map<Label, number>();
@@ -41,7 +42,8 @@ export function blocksOf(code: readonly IrInstruction[]): Block[] {
     const end = sorted[block + 1] ?? code.length;
     const last = code[end - 1]?.operation;
     const successors: number[] = [];
-    if (last?.op === "jump" || last?.op === "goto") successors.push(target(last.target));
+    const label = last === undefined ? null : targetOf(last);
+    if (label !== null) successors.push(target(label));
     if (last !== undefined && !endsFlow(last) && end < code.length) successors.push(block + 1);
     return { start, end, successors };
   });
@@ -57,29 +59,75 @@ export interface Liveness {
 
 export function livenessOf(code: readonly IrInstruction[]): Liveness {
   const blocks = blocksOf(code);
-  const liveIn = blocks.map(() => new Set<Register>());
+  const written = blocks.map(() => new Set<Register>());
+  // What a block reads before it writes it is live at its start, whatever comes after.
+  const liveIn = blocks.map((block, index) => {
+    const live = new Set<Register>();
+    for (let at = block.end - 1; at >= block.start; at -= 1) {
+      const instruction = code[at] as IrInstruction;
+      const defined = definedBy(instruction.operation);
+      if (defined !== null) written[index]?.add(defined);
+      stepBack(live, instruction);
+    }
+    return live;
+  });
   const liveOut = blocks.map(() => new Set<Register>());
   for (let changed = true; changed; ) {
     changed = false;
     for (let index = blocks.length - 1; index >= 0; index -= 1) {
-      const block = blocks[index] as Block;
-      const out = liveOut[index] as Set<Register>;
-      for (const successor of block.successors) {
-        for (const register of liveIn[successor] as Set<Register>) out.add(register);
-      }
-      const live = new Set(out);
-      for (let at = block.end - 1; at >= block.start; at -= 1) {
-        stepBack(live, code[at] as IrInstruction);
-      }
-      const before = liveIn[index] as Set<Register>;
-      if (live.size !== before.size) {
-        changed = true;
-        for (const register of live) before.add(register);
+      const [out, into] = [liveOut[index] as Set<Register>, liveIn[index] as Set<Register>];
+      for (const successor of blocks[index]?.successors ?? []) {
+        for (const register of liveIn[successor] as Set<Register>) {
+          if (out.has(register)) continue;
+          out.add(register);
+          if (written[index]?.has(register) === true || into.has(register)) continue;
+          into.add(register);
+          changed = true;
+        }
       }
     }
   }
   return { blocks, liveIn, liveOut };
 }
+
+/** For each block those that lead to it. */
+export function predecessorsOf(blocks: readonly Block[]): readonly (readonly number[])[] {
+  const predecessors = blocks.map((): number[] => []);
+  blocks.forEach(({ successors }, index) => {
+    for (const successor of new Set(successors)) predecessors[successor]?.push(index);
+  });
+  return predecessors;
+}
+
+/**
+ * How often each block runs, as a guess: what lies behind an exit seldom, the inside of a loop eight
+ * times for once around it.
+ */
+export function frequenciesOf(
+  code: readonly IrInstruction[],
+  blocks: readonly Block[],
+): readonly number[] {
+  let cold = false;
+  const frequencies = blocks.map(({ start }) => {
+    const operation = code[start]?.operation;
+    cold ||= operation?.op === "label" && operation.cold === true;
+    return cold ? COLD : 1;
+  });
+  blocks.forEach(({ successors }, from) => {
+    for (const to of successors) {
+      if (to > from) continue;
+      // Exits lie behind everything and may lead to earlier ones: no loop.
+      if ((frequencies[to] ?? 0) !== (frequencies[from] ?? 0)) continue;
+      for (let inside = to; inside <= from; inside += 1) {
+        frequencies[inside] = (frequencies[inside] ?? 1) * LOOP;
+      }
+    }
+  });
+  return frequencies;
+}
+
+const COLD = 1 / 64;
+const LOOP = 8;
 
 /** Moves a live set from after an instruction to before it. */
 export function stepBack(live: Set<Register>, { operation }: IrInstruction): void {

@@ -2,14 +2,26 @@
  * Leaves out what does nothing: code no path reaches, values nobody reads, jumps to the next
  * instruction. Constants are folded earlier, when operators are applied (`value.ts`).
  */
-import { definedBy, type IrInstruction, isPure, type Label } from "./ir.ts";
+import {
+  definedBy,
+  type IrInstruction,
+  isPure,
+  type Label,
+  type Operation,
+  targetOf,
+} from "./ir.ts";
 import { blocksOf, livenessOf, stepBack } from "./liveness.ts";
 
-export function optimise(code: readonly IrInstruction[]): readonly IrInstruction[] {
+export interface Code {
+  readonly code: readonly IrInstruction[];
+  readonly registerCount: number;
+}
+
+export function optimise({ code, registerCount }: Code): Code {
   let current = code;
   for (;;) {
     const next = withoutDeadValues(withoutIdleJumps(withoutUnreachable(threaded(current))));
-    if (next.length === current.length) return next;
+    if (next.length === current.length) return { code: next, registerCount };
     current = next;
   }
 }
@@ -42,11 +54,12 @@ function threaded(code: readonly IrInstruction[]): readonly IrInstruction[] {
   };
   return code.map((instruction) => {
     const { operation, source } = instruction;
-    if (operation.op !== "jump" && operation.op !== "goto") return instruction;
-    const target = follow(operation.target);
-    return target === operation.target
+    const before = targetOf(operation);
+    if (before === null) return instruction;
+    const target = follow(before);
+    return target === before
       ? instruction
-      : { operation: { ...operation, target }, source };
+      : { operation: { ...operation, target } as Operation, source };
   });
 }
 
@@ -71,20 +84,20 @@ export function withoutUnreachable(code: readonly IrInstruction[]): readonly IrI
 function withoutIdleJumps(code: readonly IrInstruction[]): readonly IrInstruction[] {
   const idle = (instruction: IrInstruction, index: number): boolean => {
     const { operation } = instruction;
-    if (operation.op !== "jump" && operation.op !== "goto") return false;
+    const target = targetOf(operation);
+    if (target === null) return false;
     for (let next = index + 1; ; next += 1) {
       const following = code[next]?.operation;
       if (following?.op !== "label") return false;
-      if (following.label === operation.target) return true;
+      if (following.label === target) return true;
     }
   };
   const kept = code.filter((instruction, index) => !idle(instruction, index));
-  const targets = new Set(
-    kept.flatMap(({ operation }) =>
-      operation.op === "jump" || operation.op === "goto" ? [operation.target] : [],
-    ),
+  const targets = new Set(kept.map(({ operation }) => targetOf(operation)));
+  return kept.filter(
+    ({ operation }) =>
+      operation.op !== "label" || operation.cold === true || targets.has(operation.label),
   );
-  return kept.filter(({ operation }) => operation.op !== "label" || targets.has(operation.label));
 }
 
 function withoutDeadValues(code: readonly IrInstruction[]): readonly IrInstruction[] {

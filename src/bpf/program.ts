@@ -1,18 +1,20 @@
 /**
- * A program as written, and the image compiled from it. The pipeline, a pass a file:
+ * A program as written, and the image compiled from it. The pipeline, a pass a file, for each function:
  *
- *     function.ts  →  optimise.ts  →  allocate.ts  →  encode.ts  →  ProgramImage
- *     (records)       (leaves out)    (r0 to r9)      (bytes)       (with BTF, btf.ts)
+ *     function.ts  →  lower.ts  →  optimise.ts  →  allocate.ts  →  encode.ts
+ *     (records)       (target)     (does less)     (r0 to r9)      (instructions)
+ *
+ * and then `link.ts`: functions one after the other, with BTF (`btf.ts`), as a `ProgramImage`.
  */
 import { allocate } from "./allocate.ts";
-import { BtfBuilder, Linkage } from "./btf.ts";
 import { encode } from "./encode.ts";
-import type { ProgramImage, ProgramType, SourceLine } from "./image.ts";
+import type { ProgramImage, ProgramType } from "./image.ts";
 import type { FunctionIr } from "./ir.ts";
-import { assembleInstructions } from "./isa.ts";
 import type { Layout } from "./layout.ts";
+import { link } from "./link.ts";
+import { lower } from "./lower.ts";
 import { optimise, withoutUnreachable } from "./optimise.ts";
-import { shortName, sourceText } from "./source.ts";
+import { OLDEST_TARGET, type Target } from "./target.ts";
 
 export interface Program {
   readonly name: string;
@@ -23,6 +25,8 @@ export interface Program {
 }
 
 export interface CompileOptions {
+  /** The kernel it is for; the oldest supported when not given. */
+  readonly target?: Target;
   /** Fewer registers than ten, to force spilling in tests. */
   readonly registersMax?: number;
   /** `false` keeps what is reached but does nothing, to test that leaving it out changes nothing. */
@@ -30,64 +34,55 @@ export interface CompileOptions {
 }
 
 const NAME_LENGTH_MAX = 15;
-/** GPL-compatible, which the kernel demands for most helpers; the project itself is MIT. */
-const LICENSE = "Dual MIT/GPL";
-const COLUMN_MAX = 1023;
 
 /** @throws {RangeError} for a name the kernel would cut */
 export function programOf(program: Program): Program {
-  if (program.name.length > NAME_LENGTH_MAX || !/^[A-Za-z_]\w*$/.test(program.name)) {
-    throw new RangeError(
-      `Cannot build program "${program.name}": names have 1 to ${NAME_LENGTH_MAX} letters, digits and underscores, a digit not first`,
-    );
-  }
+  requireName("program", program.name);
   return program;
 }
 
-/** Compiles a program to what a kernel takes. Pure: the same program gives the same image. */
-export function compile(program: Program, options: CompileOptions = {}): ProgramImage {
-  const recorded = program.function.code;
-  const code = options.optimise === false ? withoutUnreachable(recorded) : optimise(recorded);
-  const encoded = encode(allocate({ ...program.function, code }, options));
-  const lines = encoded.lines.map(
-    ({ instruction, source }): SourceLine => ({
-      instruction,
-      file: source.file,
-      line: source.line,
-      column: source.column,
-      text: sourceText(source),
-    }),
-  );
-  return {
-    name: program.name,
-    type: program.type,
-    license: LICENSE,
-    instructions: assembleInstructions(encoded.instructions),
-    maps: encoded.maps,
-    lines,
-    ...debugInfo(program, lines),
-  };
+/** @throws {RangeError} for a name the kernel would cut or refuse */
+export function requireName(what: string, name: string): void {
+  if (name.length > NAME_LENGTH_MAX || !/^[A-Za-z_]\w*$/.test(name)) {
+    throw new RangeError(
+      `Cannot build ${what} "${name}": names have 1 to ${NAME_LENGTH_MAX} letters, digits and underscores, a digit not first`,
+    );
+  }
 }
 
-function debugInfo(
-  program: Program,
-  lines: readonly SourceLine[],
-): Pick<ProgramImage, "btf" | "funcInfo" | "lineInfo"> {
-  const btf = new BtfBuilder();
-  const context = btf.pointer(btf.struct(program.context));
-  const proto = btf.functionProto(btf.int("int", 4, true), [{ name: "ctx", type: context }]);
-  const funcInfo = Uint32Array.of(0, btf.func(program.name, proto, Linkage.STATIC));
-  const lineInfo = Uint32Array.from(
-    lines.flatMap(({ instruction, file, line, column, text }) => [
-      instruction,
-      btf.string(shortName(file)),
-      btf.string(text),
-      (line << 10) | Math.min(column, COLUMN_MAX),
-    ]),
-  );
-  return {
-    btf: btf.build(),
-    funcInfo: new Uint8Array(funcInfo.buffer),
-    lineInfo: new Uint8Array(lineInfo.buffer),
-  };
+/**
+ * Compiles a program to what a kernel takes. Pure: the same program gives the same image.
+ * @throws {TargetError} for what the target has not
+ * @throws {RangeError} for more stack than there is, or a jump too far
+ */
+export function compile(program: Program, options: CompileOptions = {}): ProgramImage {
+  const { target = OLDEST_TARGET } = options;
+  const functions = functionsOf(program.function).map((ir) => {
+    const lowered = lower(ir.code, ir.registerCount, target);
+    const { code, registerCount } =
+      options.optimise === false
+        ? { ...lowered, code: withoutUnreachable(lowered.code) }
+        : optimise(lowered);
+    const allocation = allocate({ ...ir, code, registerCount }, options);
+    return { ir, encoded: encode(allocation, target) };
+  });
+  return link(program, functions);
+}
+
+/** The function and those it calls or names, each once, in the order they are met. */
+function functionsOf(main: FunctionIr): readonly FunctionIr[] {
+  const functions = new Set([main]);
+  for (const { code } of functions) {
+    for (const { operation } of code) {
+      const named =
+        operation.op === "call"
+          ? operation.target
+          : operation.op === "wide"
+            ? operation.value
+            : null;
+      // A set visits what is added while it is walked.
+      if (named?.kind === "function") functions.add(named.callee);
+    }
+  }
+  return [...functions];
 }

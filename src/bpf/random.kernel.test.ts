@@ -686,8 +686,7 @@ test("random programs do in the kernel what BigInts say", { skip }, (t) => {
     }
     assert.deepEqual(compile(program, options).instructions, image.instructions, where);
     if (forced) {
-      const code = optimise(program.function.code);
-      const { spilled } = allocate({ ...program.function, code }, options);
+      const { spilled } = allocate({ ...program.function, ...optimise(program.function) }, options);
       tally.forced += 1;
       tally.spilled += spilled;
       if (spilled > 0) tally.spilledPrograms += 1;

@@ -40,6 +40,14 @@ export abstract class Expression {
   mod(other: Scalar): Value {
     return arithmetic("mod", this.read(), other);
   }
+  /** Signed, rounding towards zero. Needs `cpuV4`. */
+  sdiv(other: Scalar): Value {
+    return arithmetic("sdiv", this.read(), other);
+  }
+  /** Signed: the sign is the dividend's. Needs `cpuV4`. */
+  smod(other: Scalar): Value {
+    return arithmetic("smod", this.read(), other);
+  }
   and(other: Scalar): Value {
     return arithmetic("and", this.read(), other);
   }
@@ -166,6 +174,24 @@ export class Value extends Expression {
       );
     }
     return this.unchanged();
+  }
+
+  /** The low `bits` with their sign, as a number of 32 or 64 bits: -1 stays -1. */
+  signExtend(
+    bits: 8 | 16 | 32 = (Math.min(this.size, 4) * 8) as 8 | 16 | 32,
+    width: Width = 8,
+  ): Value {
+    requireHost("sign-extend", this);
+    if (bits >= width * 8) {
+      throw new RangeError(`Cannot sign-extend ${bits} bits to ${width * 8}: they are as many`);
+    }
+    const from = this.register;
+    return define(this.emitter, width, (to) => ({ op: "extend", to, from, bits, width }));
+  }
+
+  /** The low `size` bytes in reverse, whatever their order meant. */
+  reversed(size: Size = this.size): Value {
+    return swapped(this, size, "host");
   }
 
   /** Two's complement negation. */
@@ -319,8 +345,10 @@ const NEUTRAL: Partial<Record<AluName, bigint>> = {
   arsh: 0n,
   mul: 1n,
   div: 1n,
+  sdiv: 1n,
 };
 const SHIFTS: ReadonlySet<AluName> = new Set(["lsh", "rsh", "arsh"]);
+const DIVISIONS: ReadonlySet<AluName> = new Set(["div", "mod", "sdiv", "smod"]);
 
 function arithmetic(alu: AluName, left: Value, other: Scalar): Value {
   if (!BITWISE.has(alu)) requireHost(alu, left);
@@ -330,7 +358,7 @@ function arithmetic(alu: AluName, left: Value, other: Scalar): Value {
   const size = left.order === "network" ? left.size : width;
   if (!(right instanceof Value)) {
     const constant = BigInt(right);
-    if ((alu === "div" || alu === "mod") && constant === 0n) {
+    if (DIVISIONS.has(alu) && constant === 0n) {
       throw new RangeError("Cannot divide by the constant 0: the verifier refuses it");
     }
     if (SHIFTS.has(alu) && (constant < 0n || constant >= BigInt(width * 8))) {

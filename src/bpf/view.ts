@@ -3,17 +3,9 @@
  * their layout says. Constant offsets cost nothing; they go into the instruction.
  */
 import type { BytesField, ByteOrder, Field, Fields, PadField, Struct } from "./layout.ts";
-import { FRAME_BASE, type Base } from "./ir.ts";
-import type { Size } from "./isa.ts";
-import {
-  define,
-  type Emitter,
-  Expression,
-  requireOwn,
-  type Scalar,
-  storedOperand,
-  Value,
-} from "./value.ts";
+import { type Base, FRAME_BASE, type Register } from "./ir.ts";
+import type { AtomicName, Size } from "./isa.ts";
+import { define, type Emitter, Expression, type Scalar, storedOperand, Value } from "./value.ts";
 
 /** An address: a base register (or the frame) and a constant offset. */
 export class Pointer {
@@ -108,17 +100,118 @@ export class Place extends Expression {
     this.set(this.read().add(by));
   }
 
-  /** Adds as one locked operation. */
-  atomicAdd(by: Value): void {
+  /** The number with its sign, as 64 bits. @throws {TypeError} in network order */
+  readSigned(): Value {
     const { base, offset, emitter } = this.#reachable();
+    const { size } = this;
+    if (this.order === "network") {
+      throw new TypeError("Cannot read a signed number in network order: read and convert it");
+    }
+    return define(emitter, 8, (to) =>
+      size === 8
+        ? { op: "load", to, base, offset, size }
+        : { op: "load", to, base, offset, size, signed: true },
+    );
+  }
+
+  /** Reads so that what was stored before the matching release is seen. Needs `acquireRelease`. */
+  loadAcquire(): Value {
+    const { base, offset, emitter } = this.#reachable();
+    const { size } = this;
+    const load = { op: "load", base, offset, size, acquire: true } as const;
+    return define(emitter, size, (to) => ({ ...load, to }), this.order);
+  }
+
+  /** Stores so that whoever acquires the value sees what was stored before. Needs `acquireRelease`. */
+  storeRelease(value: Scalar): void {
+    const { base, offset, emitter } = this.#reachable();
+    const from = this.#register(value);
+    const { size } = this;
+    emitter.emit({ op: "store", base, offset, from: { register: from }, size, release: true });
+  }
+
+  /** Adds as one locked operation. */
+  atomicAdd(by: Scalar): void {
+    this.#atomic("add", "add", by, false);
+  }
+  /** Sets bits as one locked operation. */
+  atomicOr(bits: Scalar): void {
+    this.#atomic("or", "set bits", bits, false);
+  }
+  /** Keeps only these bits, as one locked operation. */
+  atomicAnd(bits: Scalar): void {
+    this.#atomic("and", "clear bits", bits, false);
+  }
+  /** Turns bits over as one locked operation. */
+  atomicXor(bits: Scalar): void {
+    this.#atomic("xor", "turn bits", bits, false);
+  }
+  /** The same, and what was there before. */
+  fetchAdd(by: Scalar): Value {
+    return this.#atomic("add", "add", by, true);
+  }
+  fetchOr(bits: Scalar): Value {
+    return this.#atomic("or", "set bits", bits, true);
+  }
+  fetchAnd(bits: Scalar): Value {
+    return this.#atomic("and", "clear bits", bits, true);
+  }
+  fetchXor(bits: Scalar): Value {
+    return this.#atomic("xor", "turn bits", bits, true);
+  }
+  /** Stores, and gives what was there before. */
+  exchange(value: Scalar): Value {
+    return this.#atomic("exchange", "exchange", value, true);
+  }
+
+  /** Stores `value` where `expected` is, and gives what was there: `expected` when it was stored. */
+  compareExchange(expected: Scalar, value: Scalar): Value {
+    const { base, offset, emitter } = this.#reachable();
+    const size = this.#atomicSize("compare and exchange");
+    const [was, from] = [this.#register(expected), this.#register(value)];
+    return define(emitter, size, (to) => ({
+      op: "compareExchange",
+      to,
+      base,
+      offset,
+      expected: was,
+      from,
+      size,
+    }));
+  }
+
+  #atomic(atomic: AtomicName, what: string, value: Scalar, fetch: true): Value;
+  #atomic(atomic: AtomicName, what: string, value: Scalar, fetch: false): null;
+  #atomic(atomic: AtomicName, what: string, value: Scalar, fetch: boolean): Value | null {
+    const { base, offset, emitter } = this.#reachable();
+    const size = this.#atomicSize(what);
+    const from = this.#register(value);
+    const operation = { op: "atomic", atomic, base, offset, from, size } as const;
+    if (fetch) return define(emitter, size, (to) => ({ ...operation, to }));
+    emitter.emit({ ...operation, to: null });
+    return null;
+  }
+
+  /** @throws {TypeError} where no atomic operation works */
+  #atomicSize(what: string): 4 | 8 {
     if (this.size !== 4 && this.size !== 8) {
-      throw new TypeError(`Cannot add atomically to ${this.size} bytes: 4 or 8 are possible`);
+      throw new TypeError(`Cannot ${what} atomically to ${this.size} bytes: 4 or 8 are possible`);
     }
-    if (this.order === "network" || by.order === "network") {
-      throw new TypeError("Cannot add atomically in network order: only the host's can be added");
+    if (this.order === "network") {
+      throw new TypeError(
+        `Cannot ${what} atomically in network order: only the host's can be computed with`,
+      );
     }
-    requireOwn(emitter, by.emitter);
-    emitter.emit({ op: "atomicAdd", base, offset, from: by.register, size: this.size });
+    return this.size;
+  }
+
+  /** `value` as it would be stored here, in a register. */
+  #register(value: Scalar): Register {
+    const { emitter } = this.pointer;
+    const operand = storedOperand(new Value(emitter, -1, this.size, this.order), value);
+    if ("register" in operand) return operand.register;
+    const width = this.size === 8 ? 8 : 4;
+    return define(emitter, this.size, (to) => ({ op: "move", to, from: operand, width })).register;
   }
 
   /** The pointer, whose offset must fit the 16 signed bits of an instruction. */
