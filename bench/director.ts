@@ -35,7 +35,7 @@ export class BenchDirector {
     this.variant = {
       maps,
       hashKey: HASH_KEY,
-      ifindex: options.ifindex ?? IFINDEX,
+      ifindex: IFINDEX,
       mac: mac(DIRECTOR_MAC),
       ...featuresOf(state),
       ...options.features,
@@ -95,5 +95,4 @@ export class BenchDirector {
 export interface DirectorOptions {
   /** Features beyond those the state needs. */
   readonly features?: Partial<DirectorVariant>;
-  readonly ifindex?: number;
 }

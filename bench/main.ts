@@ -9,7 +9,8 @@ import { type Case, cases } from "./cases.ts";
 import { type Kept, keep } from "./keep.ts";
 import { machine } from "./machine.ts";
 import { measure, PACKETS_MIN } from "./measure.ts";
-import { caseReport, formatReport, type Report } from "./report.ts";
+import { packetRates } from "./pps.ts";
+import { caseReport, formatRates, formatReport, type Report } from "./report.ts";
 import { Stage, type Subject } from "./subject.ts";
 import { firstFrame } from "./traffic.ts";
 
@@ -56,6 +57,7 @@ class UsageError extends Error {}
 async function run(options: Options): Promise<number> {
   const chosen = chooseCases(options);
   using stage = new Stage();
+  if (options.pps === true) return await showRates(stage, chosen, options);
   const subjects: Subject[] = [];
   for (const each of chosen) subjects.push(await stage.subject(each, options.quick !== true));
   const kept = options.keep === undefined ? undefined : keepOne(subjects, options.keep);
@@ -72,10 +74,24 @@ async function run(options: Options): Promise<number> {
   return 0;
 }
 
-function chooseCases({ quick, cases: pattern }: Options): readonly Case[] {
+async function showRates(
+  stage: Stage,
+  chosen: readonly Case[],
+  { json, rounds, packets }: Options,
+): Promise<number> {
+  const rates = await packetRates(stage, chosen, { rounds, packets });
+  const facts = machine();
+  console.log(
+    json === true ? JSON.stringify({ machine: facts, pps: rates }) : formatRates(facts, rates),
+  );
+  return 0;
+}
+
+function chooseCases({ quick, pps, cases: pattern }: Options): readonly Case[] {
   const chosen = cases.filter(
-    ({ name, traffic, quick: inQuick }) =>
+    ({ name, traffic, reason, quick: inQuick }) =>
       (quick !== true || inQuick) &&
+      (pps !== true || (reason === "forwarded" && (inQuick || pattern !== undefined))) &&
       (pattern === undefined || pattern.test(name) || pattern.test(`${name} ${traffic.flows}`)),
   );
   if (chosen.length > 0) return chosen;

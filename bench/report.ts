@@ -3,6 +3,7 @@ import { formatTable } from "../src/cli/table.ts";
 import type { Figures } from "./figures.ts";
 import type { Machine } from "./machine.ts";
 import type { Measured } from "./measure.ts";
+import type { Rate } from "./pps.ts";
 import { FLOWS_ENDLESS } from "./traffic.ts";
 
 export interface Report {
@@ -78,7 +79,24 @@ export function formatReport({ machine, rounds, packets, cases }: Report): strin
   ].join("\n");
 }
 
-export const machineLines = ({ cpu, cpus, kernel, mitigations }: Machine): readonly string[] => [
+/** The least share of bare XDP_TX that the director should reach. */
+const SHARE_GOAL = 0.95;
+
+export function formatRates(facts: Machine, rates: readonly Rate[]): string {
+  const rows = rates.map(({ name, flows, packetsPerSecond, barePacketsPerSecond, share }) => [
+    name,
+    String(flows),
+    String(packetsPerSecond),
+    String(barePacketsPerSecond),
+    `${(share * 100).toFixed(1)} %`,
+    share >= SHARE_GOAL ? "reached" : "missed",
+  ]);
+  const goal = `goal ${SHARE_GOAL * 100} %`;
+  const header = ["case", "flows", "packets/s", "bare XDP_TX", "share", goal];
+  return [...machineLines(facts), "", formatTable(header, rows)].join("\n");
+}
+
+const machineLines = ({ cpu, cpus, kernel, mitigations }: Machine): readonly string[] => [
   `${cpu}, ${cpus} CPUs, Linux ${kernel}`,
   ...Object.entries(mitigations).map(([name, state]) => `${name}: ${state}`),
 ];

@@ -23,6 +23,7 @@ import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts
 import { Netns } from "../src/kernel/netns.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
 import { TestRun } from "../src/kernel/test-run.ts";
+import { runLive } from "./live-run.ts";
 import {
   CLIENT_BITS,
   type Family,
@@ -191,22 +192,24 @@ export class Wrapper {
 
   /** Runs the program behind `targetFd` on `packets` packets. @throws {KernelError} */
   run(targetFd: number, traffic: Traffic, packets: number): WrappedRun {
-    if (traffic.family !== this.family) throw new TypeError("The wrapper is of the other family");
-    this.#targets.update(SLOT, new Uint8Array(Uint32Array.of(targetFd).buffer));
-    const frame = firstFrame(traffic);
-    const stretch = stretchOf(packets);
-    this.#write({ ...stateFor(traffic, frame), stretchMask: stretch - 1, packets: 0, stamps: 0 });
+    const frame = this.#prepare(targetFd, traffic, packets);
     const { verdict, packet } = this.#run.run(frame, { repeat: packets });
-    const state = WrapperState.read(this.#memory.bytes);
-    if (state.packets !== packets) {
-      throw new Error(`Cannot measure: ${state.packets} of ${packets} packets went by`);
-    }
-    return {
-      verdict,
-      flow: state.flow,
-      packet,
-      stretchesNs: this.#stretches(state.stamps, stretch),
-    };
+    return { verdict, packet, ...this.#outcome(packets) };
+  }
+
+  /**
+   * Generates live packets, which fare as the program behind `targetFd` says, from a device of the
+   * calling thread's network namespace. Gives the nanoseconds a packet took in each stretch.
+   * @throws {KernelError}
+   */
+  generate(
+    targetFd: number,
+    traffic: Traffic,
+    options: { readonly ifindex: number; readonly packets: number },
+  ): readonly number[] {
+    const frame = this.#prepare(targetFd, traffic, options.packets);
+    runLive(this.#program.fd, frame, options);
+    return this.#outcome(options.packets).stretchesNs;
   }
 
   [Symbol.dispose](): void {
@@ -216,6 +219,24 @@ export class Wrapper {
     this.#memory.unmap();
     this.#state.close();
     this.#targets.close();
+  }
+
+  #prepare(targetFd: number, traffic: Traffic, packets: number): Uint8Array {
+    if (traffic.family !== this.family) throw new TypeError("The wrapper is of the other family");
+    this.#targets.update(SLOT, new Uint8Array(Uint32Array.of(targetFd).buffer));
+    const frame = firstFrame(traffic);
+    const stretchMask = stretchOf(packets) - 1;
+    this.#write({ ...stateFor(traffic, frame), stretchMask, packets: 0, stamps: 0 });
+    return frame;
+  }
+
+  #outcome(packets: number): Pick<WrappedRun, "flow" | "stretchesNs"> {
+    const state = WrapperState.read(this.#memory.bytes);
+    if (state.packets !== packets) {
+      throw new Error(`Cannot measure: ${state.packets} of ${packets} packets went by`);
+    }
+    const stretchesNs = this.#stretches(state.stamps, state.stretchMask + 1);
+    return { flow: state.flow, stretchesNs };
   }
 
   #write(state: Parameters<typeof WrapperState.write>[1]): void {
