@@ -4,6 +4,7 @@
  */
 import {
   ForwardingCode,
+  IndexHead,
   Member,
   NextHop as NextHopLayout,
   ServiceSlot,
@@ -121,9 +122,12 @@ export function arenaBytesFor(state: DesiredState): number {
   const buckets = state.pools.reduce((sum, { table }) => sum + table.size * 4, 0);
   const largest = Math.max(0, ...state.pools.map(({ table }) => table.size * 4));
   const members = state.pools.reduce((sum, pool) => sum + pool.members.length, 0);
-  const records = members * (Member.size + NextHopLayout.size * 2);
-  // Twice the slots at most double by rounding to a power of two; VIPs have slots of their own.
-  const index = state.services.length * 2 * 4 * ServiceSlot.size;
+  // Every region begins on a line of 64 bytes: a next hop takes two of its size, a pool one in vain.
+  const records = members * (Member.size + NextHopLayout.size * 2) + state.pools.length * 64;
+  // Twice the slots at most double by rounding to a power of two; VIPs have slots of their own. There
+  // are fewer displacements, of four bytes, than entries; each family has one of either at least.
+  const entries = state.services.length * 2;
+  const index = IndexHead.size + (entries * 4 + 2) * ServiceSlot.size + (entries + 2) * 4;
   const needed = buckets + largest + 2 * (records + index);
   return Math.max(ARENA_BYTES_MIN, 2 ** Math.ceil(Math.log2(needed)));
 }
