@@ -23,7 +23,7 @@ export interface Traces {
 export function tracesOf(pids: readonly number[]): Traces {
   return {
     namespaces: new Set(pids.map((pid) => readlinkSync(`/proc/${pid}/ns/net`))),
-    programIds: pids.flatMap(pinnedPrograms),
+    programIds: [...new Set(pids.flatMap(pinnedPrograms))],
     hostLinks: hostLinks(),
   };
 }

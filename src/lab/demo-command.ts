@@ -24,7 +24,7 @@ export async function demoCommand({ seconds, json }: DemoCommandOptions): Promis
     process.once(signal, () => {
       block.end();
       stopping.abort();
-      // Processes of the lab die with this one, wherever it is.
+      // Processes of the lab die with this one, wherever it hangs.
       const code = 128 + constants.signals[signal];
       setTimeout(() => process.exit(code), 1500).unref();
       process.exitCode = code;
@@ -54,7 +54,7 @@ export async function demoCommand({ seconds, json }: DemoCommandOptions): Promis
     if (!result.held) process.exitCode = 1;
   } catch (error) {
     if (!stopping.signal.aborted) throw error;
-    print(["  stopped, everything is taken down"]);
+    print(["  stopped; everything is taken down"]);
     process.exit();
   } finally {
     block.end();

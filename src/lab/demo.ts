@@ -16,7 +16,7 @@ import { addressOf } from "./topology.ts";
 export interface DemoOptions {
   /** How long requests are sent. */
   readonly seconds: number;
-  /** Ends the demo early; everything is taken down. */
+  /** Ends the demo early. */
   readonly signal: AbortSignal;
 }
 
@@ -41,9 +41,12 @@ export interface DemoResult {
 const DOWN_AT = 0.35;
 const UP_AT = 0.65;
 
-/** @throws {Error} when the lab does not start, or AbortError; nothing is left then */
+/**
+ * @throws {Error} when the lab does not start, or as `signal` says. One that was just starting is
+ * left to end with this process.
+ */
 export async function runDemo(options: DemoOptions, view: DemoView): Promise<DemoResult> {
-  const lab = await Lab.start();
+  const lab = await Promise.race([Lab.start(), aborted(options.signal)]);
   try {
     return await demonstrate(lab, options, view);
   } finally {
@@ -113,6 +116,12 @@ async function demonstrate(
   const held = promises.every((promise) => promise.held);
   return { held, firstAnswerS, takenDownS, promises, figures };
 }
+
+/** Only ever rejects. */
+const aborted = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  });
 
 /** Takes one backend down and back, and knows which connections that may break. */
 class Changes {

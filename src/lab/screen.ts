@@ -4,7 +4,7 @@ import { formatBytes, formatCount, formatSeconds, formatShare } from "./figures.
 import type { PromiseResult } from "./promises.ts";
 import type { Style } from "./style.ts";
 
-const BAR_COLUMNS = 15;
+const BAR_COLUMNS = 12;
 const LABEL_COLUMNS = 14;
 
 /** The table while the demo runs. Always of the same height, so that it can be drawn in place. */
@@ -31,16 +31,32 @@ export function drawLive(figures: DemoFigures, totalS: number, style: Style): re
       `${figures.keptOpen} connections   ${figures.keptBroken === 0 ? good("0 broken") : bad(`${figures.keptBroken} broken`)}   ${figures.keptMoved} moved with their backend`,
     ),
     "",
-    dim("  backend   state  weight    flows  flows of this moment       packets     bytes"),
+    dim(
+      columns(
+        "backend",
+        "state",
+        "weight",
+        "flows",
+        "now".padEnd(BAR_COLUMNS),
+        "",
+        "packets",
+        "bytes",
+      ),
+    ),
     ...figures.backends.map((backend) => backendLine(backend, style)),
     "",
     line(
       "director",
-      `${formatCount(figures.packets)} packets, ${formatCount(figures.dropped)} dropped   in ${formatBytes(figures.directorInBytes)}, out ${bold(formatBytes(figures.directorOutBytes))}`,
+      `${formatCount(figures.packets)} packets, ${formatCount(figures.dropped)} dropped`,
     ),
     line(
-      "client",
-      `received ${bold(formatBytes(figures.clientInBytes))}; only ${bold(formatShare(bypassShare(figures)))} as much left the director`,
+      "",
+      `in ${formatBytes(figures.directorInBytes)} by its counters, out ${bold(formatBytes(figures.directorOutBytes))} by tx_bytes of eth0`,
+    ),
+    line("client", `in ${bold(formatBytes(figures.clientInBytes))} by rx_bytes of eth0`),
+    line(
+      "bypass",
+      `the director sent ${bold(formatShare(bypassShare(figures)))} of what the client received`,
     ),
     line("program", costText(figures, style)),
   ];
@@ -49,17 +65,39 @@ export function drawLive(figures: DemoFigures, totalS: number, style: Style): re
 function backendLine(backend: BackendFigures, { dim, good, bad }: Style): string {
   const filled = Math.round(backend.flowShareNow * BAR_COLUMNS);
   const state = backend.state.padEnd(5);
-  return [
-    `  ${backend.name.padEnd(8)} `,
+  return columns(
+    backend.name,
     backend.state === "up" ? good(state) : bad(state),
-    ` ${formatShare(backend.weightShare).padStart(6)}`,
-    ` ${formatShare(backend.flowShare).padStart(7)} `,
+    formatShare(backend.weightShare),
+    formatShare(backend.flowShare),
     "█".repeat(filled) + dim("░".repeat(BAR_COLUMNS - filled)),
-    formatShare(backend.flowShareNow).padStart(7),
-    formatCount(backend.packets).padStart(9),
-    formatBytes(backend.bytes).padStart(9),
-  ].join(" ");
+    formatShare(backend.flowShareNow),
+    formatCount(backend.packets),
+    formatBytes(backend.bytes),
+  );
 }
+
+/** `state` and `bar` come as wide as they are shown: they may hold escape codes. */
+const columns = (
+  name: string,
+  state: string,
+  weight: string,
+  flows: string,
+  bar: string,
+  now: string,
+  packets: string,
+  bytes: string,
+): string =>
+  [
+    `  ${name.padEnd(9)} `,
+    state,
+    weight.padStart(8),
+    flows.padStart(9),
+    `  ${bar}`,
+    now.padStart(8),
+    packets.padStart(12),
+    bytes.padStart(10),
+  ].join("");
 
 function eventText({ events }: DemoFigures): string {
   const last = events.at(-1);
