@@ -56,11 +56,12 @@ class UsageError extends Error {}
 
 async function run(options: Options): Promise<number> {
   const chosen = chooseCases(options);
+  if (options.keep !== undefined) requireOneDirector(chosen, options.keep);
   using stage = new Stage();
   if (options.pps === true) return await showRates(stage, chosen, options);
   const subjects: Subject[] = [];
   for (const each of chosen) subjects.push(await stage.subject(each, options.quick !== true));
-  const kept = options.keep === undefined ? undefined : keepOne(subjects, options.keep);
+  const kept = options.keep === undefined ? undefined : keepFirst(subjects, options.keep);
   const measured = measure(stage, subjects, {
     rounds: options.rounds,
     packets: options.packets,
@@ -99,16 +100,19 @@ function chooseCases({ quick, pps, cases: pattern }: Options): readonly Case[] {
   throw new UsageError(`no case matches ${String(pattern)}; there are ${names}`);
 }
 
-/** A folder holds one director. */
-function keepOne(subjects: readonly Subject[], folder: string): Kept {
-  const [first] = subjects;
-  if (first === undefined || subjects.some(({ director }) => director !== first.director)) {
-    const names = [...new Set(subjects.map((subject) => subject.case.name))].join(", ");
-    throw new UsageError(
-      `cannot keep several directors in "${folder}": ${names}; choose with --cases '^${first?.case.name}$'`,
-    );
-  }
-  return keep(first.director, firstFrame(first.case.traffic), folder);
+/** A folder holds one director. @throws {UsageError} when the cases have several */
+function requireOneDirector(chosen: readonly Case[], folder: string): void {
+  const names = new Map(
+    chosen.map(({ name, world, everyFeature }) => [JSON.stringify([world, everyFeature]), name]),
+  );
+  if (names.size <= 1) return;
+  throw new UsageError(
+    `cannot keep several directors in "${folder}": ${[...names.values()].join(", ")}; choose with --cases '^${chosen[0]?.name}$'`,
+  );
+}
+
+function keepFirst([first]: readonly Subject[], folder: string): Kept | undefined {
+  return first && keep(first.director, firstFrame(first.case.traffic), folder);
 }
 
 const keptLines = ({ folder, program, maps, packet }: Kept): readonly string[] => [
