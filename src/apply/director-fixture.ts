@@ -41,7 +41,8 @@ export const BACKEND_6 = "2001:db8:21::12";
 /** The interface packets come in by, and the other one. */
 export const IFINDEX = 7;
 export const OTHER_IFINDEX = 9;
-export const DIRECTOR_MAC = "00:00:5e:00:53:01";
+/** Its first two bytes share a word with the next hop's MAC: they are not zero, lest zeros hide there. */
+export const DIRECTOR_MAC = "02:01:5e:00:53:01";
 export const OTHER_MAC = "00:00:5e:00:53:02";
 export const BACKEND_MAC = "00:00:5e:00:53:11";
 export const ROUTER_MAC = "00:00:5e:00:53:fe";

@@ -26,7 +26,7 @@ import {
 } from "../../apply/director-fixture.ts";
 import { XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX } from "../../bpf/xdp.ts";
 import { skip } from "../../kernel/kernel-fixture.ts";
-import { ip } from "../../net/address.ts";
+import { ip, type IpAddress } from "../../net/address.ts";
 import { mac } from "../../net/mac.ts";
 import { eth, type LinkLayer, padTo } from "../../packet/build.ts";
 import { problemsOf } from "../../packet/decode.ts";
@@ -359,8 +359,8 @@ const IP = Ethernet.size;
 const left: Readonly<Partial<Record<DirectorReason, Readonly<Record<string, Uint8Array>>>>> = {
   not_for_us: {
     "a service, but another station's MAC": tcp4(eth(FROM, ROUTER_MAC), "l2"),
-    "a MAC that differs in the first four bytes only": tcp4(eth(FROM, "01:00:5e:00:53:01"), "l2"),
-    "a MAC that differs in the last two bytes only": tcp4(eth(FROM, "00:00:5e:00:53:00"), "l2"),
+    "a MAC that differs in the first four bytes only": tcp4(eth(FROM, "03:01:5e:00:53:01"), "l2"),
+    "a MAC that differs in the last two bytes only": tcp4(eth(FROM, "02:01:5e:00:53:00"), "l2"),
     "an ARP request to everybody": eth(FROM, "ff:ff:ff:ff:ff:ff").raw(ETH_P_ARP, "x".repeat(28)),
     "a neighbour solicitation": eth(FROM, "33:33:ff:00:00:10")
       .ipv6(CLIENT_6, "ff02::1:ff00:10")
@@ -615,6 +615,31 @@ test("the director follows a next hop that is resolved, moves and is lost", { sk
   // What would be nobody's MAC counts as unresolved: it never leaves.
   own.tables.resolve(nextHop, mac("00:00:00:00:00:00"));
   assertLeft(own, packet, "no_next_hop");
+});
+
+/** A VIP with bits of its byte `at` turned over. */
+function nearVip(family: 4 | 6, at: number, bits: number): IpAddress {
+  const bytes = Uint8Array.from(ip(family === 4 ? VIP : VIP_6).bytes);
+  bytes[at] = (bytes[at] ?? 0) ^ bits;
+  return { family, bytes };
+}
+
+test("the director compares the whole key: in an index of few slots strangers meet services", {
+  skip,
+}, async () => {
+  using own = await DirectorUnderTest.open(stateOf(["l2"]));
+  for (let value = 1; value < 256; value += 1) {
+    for (let at = 0; at < 4; at += 1) {
+      assertLeft(own, toUs.ipv4(CLIENT, nearVip(4, at, value)).tcp(port), "not_a_service");
+    }
+    for (let at = 0; at < 16; at += 1) {
+      assertLeft(own, toUs.ipv6(CLIENT_6, nearVip(6, at, value)).tcp(port), "not_a_service");
+    }
+    for (const destinationPort of [PORTS.l2 ^ value, PORTS.l2 ^ (value << 8)]) {
+      assertLeft(own, toUs.ipv4(CLIENT, VIP).tcp({ destinationPort }), "not_a_service");
+      assertLeft(own, toUs.ipv6(CLIENT_6, VIP_6).tcp({ destinationPort }), "not_a_service");
+    }
+  }
 });
 
 test("the director passes everything until tables are published", { skip }, () => {
