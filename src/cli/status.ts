@@ -1,6 +1,7 @@
 /** `carom status`: what a running director does, as tables for people or JSON. */
 import { Command } from "commander";
 import type { DirectorStatus } from "../api/director.ts";
+import { directorReasons } from "../datapath/reasons.ts";
 import { formatTable } from "./table.ts";
 
 export const statusCommand = (): Command =>
@@ -47,10 +48,11 @@ function format(status: DirectorStatus): string {
     ),
   );
   const reasons = formatTable(
-    ["reason", "packets", "bytes"],
-    Object.entries(status.reasons)
-      .filter(([, { packets }]) => packets > 0)
-      .map(([name, { packets, bytes }]) => [name, String(packets), String(bytes)]),
+    ["packets", "bytes", "reason", "fate", "meaning"],
+    directorReasons.flatMap(({ name, fate, meaning }) => {
+      const { packets = 0, bytes = 0 } = status.reasons[name] ?? {};
+      return packets > 0 ? [[String(packets), String(bytes), name, fate, meaning]] : [];
+    }),
   );
   return [
     `director "${status.instance}", pid ${status.pid}, on ${interfaces}`,
