@@ -9,7 +9,7 @@ const SECONDS_MAX = 600;
 
 export const labCommand = (): Command => {
   const lab = new Command("lab")
-    .description("show carom at work in a network of its own, on this machine")
+    .description("show carom at work, in a network of its own")
     .option("-s, --seconds <n>", "how long to send requests", parseSeconds, 10)
     .option("--json", "print the result as JSON")
     .addHelpText(
@@ -42,10 +42,11 @@ Examples:
 const upCommand = (): Command =>
   new Command("up")
     .description("build the lab and keep it, to look around in it")
-    .action(async () => {
+    .option("-c, --config <file>", "of the director, instead of the example's")
+    .action(async ({ config }: { config?: string }) => {
       if (!(await isReady("build a lab"))) return;
       const { keepLab } = await import("../lab/kept-lab.ts");
-      const lab = await keepLab();
+      const lab = await keepLab(config);
       console.log(`${describe(lab)}
 
 Look around:

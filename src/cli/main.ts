@@ -32,6 +32,8 @@ async function main(args: readonly string[]): Promise<number> {
     .helpOption("-h, --help", "print this help")
     .helpCommand("help [command]", "print the help of a command")
     .configureOutput({ getOutHelpWidth: () => HELP_COLUMNS, getErrHelpWidth: () => HELP_COLUMNS })
+    // The column beside the longest command is narrower than commander likes.
+    .configureHelp({ minWidthToWrap: 20 })
     .showHelpAfterError("Run carom --help for what there is")
     .exitOverride();
   for (const command of commands) program.addCommand(command().copyInheritedSettings(program));

@@ -19,12 +19,14 @@ export interface Traces {
   readonly hostLinks: readonly string[];
 }
 
-/** Of the processes that hold nodes, while they run. */
-export function tracesOf(pids: readonly number[]): Traces {
+/**
+ * Of the processes that hold nodes, while they run. `links`: the interfaces this machine has anyway.
+ */
+export function tracesOf(pids: readonly number[], links = hostLinks()): Traces {
   return {
     namespaces: new Set(pids.map((pid) => readlinkSync(`/proc/${pid}/ns/net`))),
     programIds: [...new Set(pids.flatMap(pinnedPrograms))],
-    hostLinks: hostLinks(),
+    hostLinks: links,
   };
 }
 
@@ -85,7 +87,8 @@ function programExists(id: number): boolean {
   return program !== null;
 }
 
-function hostLinks(): readonly string[] {
+/** Interfaces of this machine by name. */
+export function hostLinks(): readonly string[] {
   using rtnetlink = Rtnetlink.open();
   return rtnetlink.links().map(({ name }) => name);
 }

@@ -19,6 +19,7 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export async function demoCommand({ seconds, json }: DemoCommandOptions): Promise<void> {
   const block = new LiveBlock(process.stdout);
+  process.once("exit", () => block.end());
   const stopping = new AbortController();
   for (const signal of SIGNALS) {
     process.once(signal, () => {

@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { formatIp } from "../net/address.ts";
-import { leftOf, tracesOf } from "./aftermath.ts";
+import { hostLinks, leftOf, tracesOf } from "./aftermath.ts";
 import { type DemoFigures, DemoState } from "./demo-state.ts";
 import { flowOwner } from "./flow-owner.ts";
 import { Lab } from "./lab.ts";
@@ -46,9 +46,10 @@ const UP_AT = 0.65;
  * left to end with this process.
  */
 export async function runDemo(options: DemoOptions, view: DemoView): Promise<DemoResult> {
+  const links = hostLinks();
   const lab = await Promise.race([Lab.start(), aborted(options.signal)]);
   try {
-    return await demonstrate(lab, options, view);
+    return await demonstrate(lab, links, options, view);
   } finally {
     await lab.close();
   }
@@ -56,6 +57,7 @@ export async function runDemo(options: DemoOptions, view: DemoView): Promise<Dem
 
 async function demonstrate(
   lab: Lab,
+  links: readonly string[],
   { seconds, signal }: DemoOptions,
   view: DemoView,
 ): Promise<DemoResult> {
@@ -108,7 +110,8 @@ async function demonstrate(
   meter.close();
 
   const endMs = performance.now();
-  const traces = tracesOf(Object.values(lab.network.nodes).map(({ pid }) => pid));
+  const pids = Object.values(lab.network.nodes).map(({ pid }) => pid);
+  const traces = tracesOf(pids, links);
   await lab.close();
   const left = await leftOf(traces);
   const takenDownS = (performance.now() - endMs) / 1000;

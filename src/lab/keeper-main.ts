@@ -1,4 +1,4 @@
-/** The process that keeps a lab: answers at its socket, and ends with the lab. */
+/** The process that keeps a lab, `keeper-main [DIRECTOR.YAML]`: answers at its socket, and ends with the lab. */
 import { rmdirSync } from "node:fs";
 import { Hono } from "hono";
 import { serveSocket } from "../api/socket.ts";
@@ -7,6 +7,7 @@ import { formatIp } from "../net/address.ts";
 import { type KeeperMessage, KEEPER_SOCKET, type KeptLab, type KeptNode } from "./kept-lab.ts";
 import { Lab } from "./lab.ts";
 
+const [directorConfig] = process.argv.slice(2);
 const since = new Date().toISOString();
 let lab: Lab | null = null;
 let isUp = false;
@@ -69,7 +70,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
 }
 
 try {
-  lab = await Lab.start();
+  lab = await Lab.start(directorConfig === undefined ? {} : { directorConfig });
   await lab.client.knock(lab.vips, lab.port);
   isUp = true;
   await tell({ up: true });

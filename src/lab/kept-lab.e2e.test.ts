@@ -1,6 +1,7 @@
 /** `carom lab up`, `status`, `shell` and `down`, as typed. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { after, test } from "node:test";
 import { leftOf, tracesOf } from "./aftermath.ts";
 import { CAROM } from "./daemon-process.ts";
@@ -17,7 +18,8 @@ interface Outcome {
 
 function lab(...args: readonly string[]): Outcome {
   const [command = "", ...rest] = [...CAROM, "lab", ...args];
-  const { status, stdout, stderr } = spawnSync(command, rest, { encoding: "utf8" });
+  const cwd = join(import.meta.dirname, "../..");
+  const { status, stdout, stderr } = spawnSync(command, rest, { cwd, encoding: "utf8" });
   return { code: status, stdout, stderr };
 }
 
@@ -78,6 +80,9 @@ test("a lab whose keeper was killed is gone, and another can be kept", options, 
   process.kill(kept.pid, "SIGKILL");
   assert.deepEqual(await leftOf(traces), []);
   assert.equal(lab("status").code, 1);
-  assert.equal(lab("up").code, 0);
+  const wrong = lab("up", "--config", "package.json");
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.stderr, /^carom: package\.json:\d+:\d+: /);
+  assert.equal(lab("up", "--config", "examples/lab/director.yaml").code, 0);
   assert.equal(lab("down").code, 0);
 });

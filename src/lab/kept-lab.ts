@@ -47,10 +47,11 @@ export async function keptLab(): Promise<KeptLab | null> {
 }
 
 /**
- * Starts a lab and returns when the first request was answered.
+ * Starts a lab and returns when the first request was answered. `directorConfig` is a file, the
+ * example's by default.
  * @throws {Error} when one is kept already, or it does not start; nothing is left then
  */
-export async function keepLab(): Promise<KeptLab> {
+export async function keepLab(directorConfig?: string): Promise<KeptLab> {
   const running = await keptLab();
   if (running !== null) {
     throw new Error(
@@ -58,10 +59,14 @@ export async function keepLab(): Promise<KeptLab> {
     );
   }
   const main = fileURLToPath(entryUrl("./keeper-main", import.meta.url));
-  const keeper = spawn(process.execPath, [main], {
-    detached: true,
-    stdio: ["ignore", "ignore", "ignore", "ipc"],
-  });
+  const keeper = spawn(
+    process.execPath,
+    [main, ...(directorConfig === undefined ? [] : [directorConfig])],
+    {
+      detached: true,
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+    },
+  );
   const message = await outcomeOf(keeper);
   if ("error" in message) throw new Error(message.error);
   keeper.disconnect();

@@ -5,6 +5,8 @@
 import type { WriteStream } from "node:tty";
 
 const PLAIN_EVERY_MS = 2000;
+/** Blocks come in even intervals, nearly. */
+const SLACK_MS = 100;
 const COLUMNS_NEEDED = 80;
 
 const HIDE_CURSOR = "\x1b[?25l";
@@ -16,6 +18,8 @@ export class LiveBlock {
   readonly #out: WriteStream;
   #height = 0;
   #plainMs = -PLAIN_EVERY_MS;
+  /** The last lines, not written yet. */
+  #waiting: readonly string[] | null = null;
 
   constructor(out: WriteStream) {
     this.#out = out;
@@ -25,9 +29,10 @@ export class LiveBlock {
   draw(lines: readonly string[]): void {
     if (!this.#canRedraw(lines.length)) {
       const nowMs = performance.now();
-      if (nowMs - this.#plainMs < PLAIN_EVERY_MS - 100) return;
+      this.#waiting = lines;
+      if (nowMs - this.#plainMs < PLAIN_EVERY_MS - SLACK_MS) return;
       this.#plainMs = nowMs;
-      this.#out.write(`${lines.join("\n")}\n\n`);
+      this.#writePlain();
       return;
     }
     const up = this.#height === 0 ? HIDE_CURSOR : `\x1b[${this.#height}A`;
@@ -37,10 +42,16 @@ export class LiveBlock {
     this.#height = lines.length;
   }
 
-  /** Leaves the block where it is; what follows comes below. */
+  /** Leaves the last block where it is; what follows comes below. */
   end(): void {
+    this.#writePlain();
     if (this.#height > 0) this.#out.write(SHOW_CURSOR);
     this.#height = 0;
+  }
+
+  #writePlain(): void {
+    if (this.#waiting !== null) this.#out.write(`${this.#waiting.join("\n")}\n\n`);
+    this.#waiting = null;
   }
 
   #canRedraw(height: number): boolean {
