@@ -12,6 +12,7 @@ import { colour } from "./colour.ts";
 import { interferenceOf } from "./interference.ts";
 import type { FunctionIr, IrInstruction, Register } from "./ir.ts";
 import { STACK_SIZE } from "./isa.ts";
+import { blocksOf, frequenciesOf } from "./liveness.ts";
 import { placeSlots } from "./slots.ts";
 import { noSpills, spill, spillCosts } from "./spill.ts";
 
@@ -29,29 +30,44 @@ export interface AllocateOptions {
   readonly registersMax?: number;
 }
 
+/**
+ * How long a spilled value keeps its register for the next reader, in instructions: which is best
+ * depends on the program, so all are tried.
+ */
+const PATIENCES = [16, 8] as const;
+
 /** @throws {RangeError} when the stack does not hold what must be spilled */
-export function allocate(
-  ir: Pick<FunctionIr, "name" | "code" | "registerCount" | "stackBytes">,
-  options: AllocateOptions = {},
-): Allocation {
+export function allocate(ir: Unallocated, options: AllocateOptions = {}): Allocation {
   const { registersMax = 10 } = options;
   if (registersMax < 6 || registersMax > 10) {
     throw new RangeError(`Cannot use ${registersMax} registers: 6 to 10 are possible`);
   }
-  const spills = noSpills();
+  let best: Allocation | null = null;
+  for (const patience of PATIENCES) {
+    const allocation = attempt(ir, registersMax, patience);
+    if (best === null || weightOf(allocation) < weightOf(best)) best = allocation;
+    if (allocation.spilled === 0) break;
+  }
+  const { stackBytes } = best as Allocation;
+  if (stackBytes > STACK_SIZE) {
+    throw new RangeError(
+      `Cannot build "${ir.name}": ${stackBytes} bytes of stack are needed, ${STACK_SIZE} exist`,
+    );
+  }
+  return best as Allocation;
+}
+
+type Unallocated = Pick<FunctionIr, "name" | "code" | "registerCount" | "stackBytes">;
+
+function attempt(ir: Unallocated, registersMax: number, patience: number): Allocation {
+  const spills = noSpills(patience);
   let { code, registerCount } = ir;
   for (;;) {
     const graph = interferenceOf(code, registerCount);
     const costs = spillCosts(code, registerCount, spills);
     const { physical, failed } = colour(graph, registersMax, (register) => costs[register] ?? 0);
     if (failed.length === 0) {
-      const placed = placeSlots(code, spills.slots, ir.stackBytes);
-      if (placed.stackBytes > STACK_SIZE) {
-        throw new RangeError(
-          `Cannot build "${ir.name}": ${placed.stackBytes} bytes of stack are needed, ${STACK_SIZE} exist`,
-        );
-      }
-      return { ...placed, physical, spilled: spills.slots };
+      return { ...placeSlots(code, spills.slots, ir.stackBytes), physical, spilled: spills.slots };
     }
     const victims = new Set<Register>();
     for (const group of failed) {
@@ -64,6 +80,26 @@ export function allocate(
     }
     ({ code, registerCount } = spill(code, [...victims], registerCount, spills));
   }
+}
+
+/** Instructions, weighted by how often they run. */
+function weightOf({ code, physical }: Allocation): number {
+  const blocks = blocksOf(code);
+  const frequencies = frequenciesOf(code, blocks);
+  let weight = 0;
+  blocks.forEach(({ start, end }, index) => {
+    for (const { operation } of code.slice(start, end)) {
+      const { op } = operation;
+      const isNothing =
+        op === "label" ||
+        (op === "move" &&
+          operation.width === 8 &&
+          "register" in operation.from &&
+          physical[operation.from.register] === physical[operation.to]);
+      if (!isNothing) weight += frequencies[index] ?? 1;
+    }
+  });
+  return weight;
 }
 
 /** A piece that cannot be spilled makes room by what lies beside it. */

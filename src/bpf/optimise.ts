@@ -1,7 +1,10 @@
 /**
- * Leaves out what does nothing: code no path reaches, values nobody reads, jumps to the next
- * instruction. Constants are folded earlier, when operators are applied (`value.ts`).
+ * Does less for the same result. Each pass is a function from code to code; they run in turns until
+ * nothing changes, since each makes work for the others: what `fold.ts` works out is read by nobody.
+ * This file leaves out what does nothing: code no path reaches, values nobody reads, jumps to the
+ * next instruction.
  */
+import { folded } from "./fold.ts";
 import {
   definedBy,
   type IrInstruction,
@@ -10,7 +13,9 @@ import {
   type Operation,
   targetOf,
 } from "./ir.ts";
+import { reused } from "./reuse.ts";
 import { blocksOf, livenessOf, stepBack } from "./liveness.ts";
+import { sunk } from "./sink.ts";
 
 export interface Code {
   readonly code: readonly IrInstruction[];
@@ -19,12 +24,24 @@ export interface Code {
 
 export function optimise({ code, registerCount }: Code): Code {
   let current = code;
-  for (;;) {
-    const next = withoutDeadValues(withoutIdleJumps(withoutUnreachable(threaded(current))));
-    if (next.length === current.length) return { code: next, registerCount };
+  for (let rounds = 0; rounds < ROUNDS_MAX; rounds += 1) {
+    const next = PASSES.reduce((done, pass) => pass(done), current);
+    if (next.length === current.length) return { code: sunk(next), registerCount };
     current = next;
   }
+  return { code: sunk(current), registerCount };
 }
+
+/** Far more than programs need: three or four. */
+const ROUNDS_MAX = 20;
+const PASSES: readonly ((code: readonly IrInstruction[]) => readonly IrInstruction[])[] = [
+  folded,
+  threaded,
+  withoutUnreachable,
+  withoutIdleJumps,
+  reused,
+  withoutDeadValues,
+];
 
 /** Jumps that lead to a goto lead where it goes. */
 function threaded(code: readonly IrInstruction[]): readonly IrInstruction[] {

@@ -22,6 +22,8 @@ export interface Spills {
   /** Pieces that are as short as can be. */
   readonly final: Set<Register>;
   slots: number;
+  /** Instructions after which a value that nobody read gives its register back. */
+  readonly patience: number;
 }
 
 /** A slot on the stack, or an operation that makes the value from nothing. */
@@ -29,22 +31,24 @@ type Origin =
   | { readonly kind: "slot"; readonly slot: number }
   | { readonly kind: "made"; readonly by: Operation };
 
-export const noSpills = (): Spills => ({ origins: new Map(), final: new Set(), slots: 0 });
-
-/** Instructions after which a value that nobody read gives its register back. */
-const PATIENCE = 24;
+export const noSpills = (patience: number): Spills => ({
+  origins: new Map(),
+  final: new Set(),
+  slots: 0,
+  patience,
+});
 
 /** What spilling each register would cost, in instructions weighted by how often they run. */
 export function spillCosts(
   code: readonly IrInstruction[],
   registerCount: number,
-  { final }: Spills,
+  { final, patience }: Spills,
 ): Float64Array {
   const costs = new Float64Array(registerCount);
   const made = remakable(code);
   const blocks = blocksOf(code);
   const frequencies = frequenciesOf(code, blocks);
-  walkPieces(code, blocks, null, (register, event, block) => {
+  walkPieces(code, blocks, new PieceWalk(blocks, null, patience), (register, event, block) => {
     const frequency = frequencies[block] ?? 1;
     if (event === "load") costs[register] = (costs[register] ?? 0) + frequency;
     else if (made.has(register)) costs[register] = (costs[register] ?? 0) - frequency;
@@ -66,7 +70,7 @@ export function spill(
   const split = new Set(registers.filter((register) => !spills.origins.has(register)));
   // Split only what has several pieces: one piece would be what it was.
   const reloads = new Map<Register, number>();
-  walkPieces(code, blocks, split, (register, event) => {
+  walkPieces(code, blocks, new PieceWalk(blocks, split, spills.patience), (register, event) => {
     if (event === "load") reloads.set(register, (reloads.get(register) ?? 0) + 1);
   });
   for (const register of split) if (!reloads.has(register)) split.delete(register);
@@ -93,7 +97,7 @@ export function spill(
   };
   const out: IrInstruction[] = [];
   const wanted = new Set(registers);
-  const walk = new PieceWalk(blocks, split);
+  const walk = new PieceWalk(blocks, split, spills.patience);
   blocks.forEach((block, index) => {
     walk.enter(index);
     for (let at = block.start; at < block.end; at += 1) {
@@ -149,14 +153,13 @@ export function spill(
   return { code: out, registerCount: fresh };
 }
 
-/** Tells where pieces of each register (of `only`, or of all) would be loaded and stored. */
+/** Tells where pieces of registers would be loaded and stored. */
 function walkPieces(
   code: readonly IrInstruction[],
   blocks: readonly Block[],
-  only: ReadonlySet<Register> | null,
+  walk: PieceWalk,
   tell: (register: Register, event: "load" | "store", block: number) => void,
 ): void {
-  const walk = new PieceWalk(blocks, only);
   blocks.forEach((block, index) => {
     walk.enter(index);
     for (let at = block.start; at < block.end; at += 1) {
@@ -182,14 +185,17 @@ interface Held {
 
 /** Which registers are in a piece at each place; a block with one way in starts with what that one ended with. */
 class PieceWalk {
+  /** Registers that are split; null for all. */
   readonly #only: ReadonlySet<Register> | null;
+  readonly #patience: number;
   readonly #predecessors: readonly (readonly number[])[];
   readonly #ends = new Map<number, Map<Register, Held>>();
   #held = new Map<Register, Held>();
   #at = 0;
 
-  constructor(blocks: readonly Block[], only: ReadonlySet<Register> | null) {
+  constructor(blocks: readonly Block[], only: ReadonlySet<Register> | null, patience: number) {
     this.#only = only;
+    this.#patience = patience;
     this.#predecessors = predecessorsOf(blocks);
   }
 
@@ -205,7 +211,7 @@ class PieceWalk {
 
   pieceOf(register: Register): Register | null {
     const held = this.#held.get(register);
-    return held === undefined || this.#at - held.at > PATIENCE ? null : held.piece;
+    return held === undefined || this.#at - held.at > this.#patience ? null : held.piece;
   }
 
   hold(register: Register, piece: Register): void {
