@@ -4,7 +4,7 @@
  */
 import { Agent, get, type IncomingMessage } from "node:http";
 
-const ANSWER_WITHIN_MS = 3000;
+const ANSWER_WITHIN_MS = 5000;
 
 export interface Target {
   readonly vip: string;

@@ -1,7 +1,13 @@
 /** The lab's client from outside: orders in, reports out. */
+import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import type { FirstAnswer, LoadMessage, LoadOrder, LoadReport } from "./load-report.ts";
 import type { LabNode } from "./node.ts";
+
+const FIRST_ANSWER_WITHIN_MS = 30_000;
+/** Longer than any request may take. */
+const STOPPED_WITHIN_MS = 15_000;
 
 export class LoadClient {
   readonly #node: LabNode;
@@ -17,7 +23,10 @@ export class LoadClient {
     );
   }
 
-  /** Asks until a request through a VIP is answered with 200. */
+  /**
+   * Asks until a request through a VIP is answered with 200.
+   * @throws {Error} when none is for 30 s
+   */
   async knock(vips: readonly string[], port: number): Promise<FirstAnswer> {
     const answered = new Promise<FirstAnswer>((resolve) => {
       this.#onMessage = (message) => {
@@ -25,7 +34,7 @@ export class LoadClient {
       };
     });
     this.#order({ order: "knock", vips, port });
-    return await answered;
+    return await this.#within(answered, FIRST_ANSWER_WITHIN_MS, "get an answer through a VIP");
   }
 
   /** Starts the load; reports come twice a second. */
@@ -36,7 +45,10 @@ export class LoadClient {
     this.#order({ order: "load", vips, port });
   }
 
-  /** Ends the load in good order and gives the last report. */
+  /**
+   * Ends the load in good order and gives the last report.
+   * @throws {Error} when the client does not come to an end
+   */
   async stop(): Promise<LoadReport> {
     const final = new Promise<LoadReport>((resolve) => {
       this.#onMessage = (message) => {
@@ -44,7 +56,24 @@ export class LoadClient {
       };
     });
     this.#order({ order: "stop" });
-    return await final;
+    return await this.#within(final, STOPPED_WITHIN_MS, "end the load");
+  }
+
+  async #within<T>(message: Promise<T>, timeMs: number, action: string): Promise<T> {
+    const finished = new AbortController();
+    const { signal } = finished;
+    const { process } = this.#node;
+    const outcome = await Promise.race([
+      message.then((value) => ({ value })),
+      once(process, "exit", { signal }).then(
+        () => "it ended",
+        () => "",
+      ),
+      delay(timeMs, `not within ${timeMs / 1000} s`, { signal }).catch(() => ""),
+    ]);
+    finished.abort();
+    if (typeof outcome === "object") return outcome.value;
+    throw new Error(`The client of the lab cannot ${action}: ${outcome}`);
   }
 
   #order(order: LoadOrder): void {
