@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { BackendStatus, DirectorStatus } from "../api/director.ts";
 import type { BackendState } from "../model/model.ts";
-import { type DemoFigures, DemoState } from "./demo-state.ts";
+import { type DemoFigures, DemoState, type FlowRules } from "./demo-state.ts";
 import type { Failure, LoadReport } from "./load-report.ts";
 import type { Reading } from "./meter.ts";
 import { judge } from "./promises.ts";
@@ -67,14 +67,16 @@ const report = (web1: number, web2: number, failures: readonly Failure[] = []): 
     "web-2": { flows: web2, requests: web2 },
   },
   latency: null,
+  opened: [{ openedAtMs: 1000, atMs: 1001, vip: FAILURE.vip, localPort: 10_002, backend: "web-1" }],
   failures,
   kept: { "web-1": 3, "web-2": 5 },
 });
 
+const QUIET: FlowRules = { hadToMove: () => false, isMisplaced: () => false };
 const start = { status: status(), reading: { ...reading(), clientInBytes: 0 } };
 
 test("DemoState counts flows for shares only while all backends are up", () => {
-  const state = new DemoState(start, () => false);
+  const state = new DemoState(start, QUIET);
   state.add({ elapsedS: 1, load: report(100, 300), status: status(), reading: reading() });
   state.change(1.1, "web-2", "web-2 is down");
   state.add({ elapsedS: 2, load: report(400, 320), status: status("down"), reading: reading() });
@@ -108,7 +110,10 @@ test("DemoState counts flows for shares only while all backends are up", () => {
 });
 
 test("DemoState tells connections that had to move from errors", () => {
-  const state = new DemoState(start, ({ backend: name }) => name === "web-2");
+  const state = new DemoState(start, {
+    hadToMove: ({ backend: name }) => name === "web-2",
+    isMisplaced: () => false,
+  });
   const failures: Failure[] = [
     FAILURE,
     { ...FAILURE, use: "fresh", kind: "timeout" },
@@ -126,12 +131,23 @@ test("DemoState tells connections that had to move from errors", () => {
 });
 
 const GOOD: DemoFigures = (() => {
-  const state = new DemoState(start, () => true);
+  const state = new DemoState(start, { hadToMove: () => true, isMisplaced: () => false });
   state.add({ elapsedS: 1, load: report(250, 750), status: status(), reading: reading() });
   state.change(1.5, "web-2", "web-2 is down");
   const load = report(250, 750, [{ ...FAILURE, backend: "web-2" }]);
   return state.add({ elapsedS: 2, load, status: status(), reading: reading(50_000, 2000, 10) });
 })();
+
+test("DemoState counts connections, and those another backend answered", () => {
+  const state = new DemoState(start, {
+    ...QUIET,
+    isMisplaced: ({ localPort }) => localPort === 10_002,
+  });
+  const snapshot = { elapsedS: 1, load: report(1, 1), status: status(), reading: reading() };
+  state.add(snapshot);
+  const figures = state.add({ ...snapshot, elapsedS: 2 });
+  assert.deepEqual([figures.connections, figures.misplaced], [2, 2]);
+});
 
 test("DemoState gives the mean run time of a program", () => {
   assert.equal(GOOD.nsPerPacket, 200);
@@ -141,6 +157,8 @@ test("DemoState gives the mean run time of a program", () => {
 const broken: readonly { name: string; change: Partial<DemoFigures>; left?: string[] }[] = [
   { name: "no errors", change: { errors: { timeout: 1 } } },
   { name: "no errors", change: { requests: 0 } },
+  { name: "flows follow the table", change: { misplaced: 1 } },
+  { name: "flows follow the table", change: { connections: 0 } },
   { name: "nothing dropped", change: { dropped: 1 } },
   {
     name: "shares follow weights",

@@ -5,6 +5,7 @@
 import type { BackendStatus, DirectorStatus } from "../api/director.ts";
 import { directorReasons } from "../datapath/reasons.ts";
 import type { BackendState } from "../model/model.ts";
+import type { Disruption } from "./disruption.ts";
 import type { Failure, Latency, LoadReport } from "./load-report.ts";
 import type { Reading, RunTime } from "./meter.ts";
 
@@ -41,6 +42,9 @@ export interface DemoFigures {
   readonly bodyBytes: number;
   readonly latency: Latency | null;
   readonly errors: Readonly<Record<string, number>>;
+  /** Connections that were answered, and of these the ones by another backend than the table says. */
+  readonly connections: number;
+  readonly misplaced: number;
   /** Connections of the backend taken down that broke: there is no hand-over yet. */
   readonly moved: number;
   readonly keptOpen: number;
@@ -68,11 +72,11 @@ export interface DemoSnapshot {
   readonly reading: Reading;
 }
 
-/** Whether a failed connection was one that had to move, as its flow belongs to the one taken down. */
-export type HadToMove = (failure: Failure) => boolean;
+/** What may be said of connections in spite of a backend that goes and comes back. */
+export type FlowRules = Pick<Disruption, "hadToMove" | "isMisplaced">;
 
 export class DemoState {
-  readonly #hadToMove: HadToMove;
+  readonly #rules: FlowRules;
   readonly #start: Pick<DemoSnapshot, "status" | "reading">;
   readonly #events: DemoEvent[] = [];
   readonly #errors = new Map<string, number>();
@@ -80,6 +84,8 @@ export class DemoState {
   readonly #flowsNow = new Map<string, number>();
   /** Reports to come whose interval may hold a change. */
   #unclear = 0;
+  #opened = 0;
+  #misplaced = 0;
   #keptOthers = 0;
   #moved = 0;
   #keptMoved = 0;
@@ -88,9 +94,9 @@ export class DemoState {
   #requestsPerSecond = 0;
 
   /** `start`: as it was before the load. */
-  constructor(start: Pick<DemoSnapshot, "status" | "reading">, hadToMove: HadToMove) {
+  constructor(start: Pick<DemoSnapshot, "status" | "reading">, rules: FlowRules) {
     this.#start = start;
-    this.#hadToMove = hadToMove;
+    this.#rules = rules;
   }
 
   /** A backend goes or comes back: connections opened about now say nothing about shares. */
@@ -108,6 +114,10 @@ export class DemoState {
   add(snapshot: DemoSnapshot): DemoFigures {
     const before = this.#last;
     for (const failure of snapshot.load.failures) this.#fail(failure);
+    for (const flow of snapshot.load.opened) {
+      this.#opened++;
+      if (this.#rules.isMisplaced(flow)) this.#misplaced++;
+    }
     const isAllUp = everyBackend(snapshot.status).every(({ state }) => state === "up");
     this.#flowsNow.clear();
     for (const [name, { flows }] of Object.entries(snapshot.load.backends)) {
@@ -130,7 +140,7 @@ export class DemoState {
 
   #fail(failure: Failure): void {
     const isKept = failure.use === "kept";
-    if (this.#hadToMove(failure)) {
+    if (this.#rules.hadToMove(failure)) {
       this.#moved++;
       if (isKept) this.#keptMoved++;
       return;
@@ -151,6 +161,8 @@ export class DemoState {
       bodyBytes: load.bodyBytes,
       latency: load.latency,
       errors: Object.fromEntries(this.#errors),
+      connections: this.#opened,
+      misplaced: this.#misplaced,
       moved: this.#moved,
       keptOpen: Object.values(load.kept).reduce((sum, count) => sum + count, 0),
       keptOthers: this.#keptOthers,

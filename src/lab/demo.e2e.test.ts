@@ -110,7 +110,7 @@ test("the demo holds what it promises", options, async (context) => {
   assert.equal(held, true);
   assert.deepEqual(await exit, [0, null]);
   // What makes the promises worth something.
-  assert.equal(promises.length, 6);
+  assert.equal(promises.length, 7);
   assert.ok(figures.downloads > 0);
   assert.ok(figures.keptOthers > 0);
   assert.ok(figures.keptMoved > 0);

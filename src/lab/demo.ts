@@ -3,12 +3,14 @@
  * judgement of what was promised. Says what happens to `DemoView`; prints nothing itself.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import type { BackendState } from "../model/model.ts";
 import { formatIp } from "../net/address.ts";
 import { hostLinks, leftOf, tracesOf } from "./aftermath.ts";
 import { type DemoFigures, DemoState } from "./demo-state.ts";
+import { Disruption } from "./disruption.ts";
 import { flowOwner } from "./flow-owner.ts";
 import { Lab } from "./lab.ts";
-import type { Failure, LoadReport } from "./load-report.ts";
+import type { LoadReport } from "./load-report.ts";
 import { Meter } from "./meter.ts";
 import { judge, type PromiseResult } from "./promises.ts";
 import { addressOf } from "./topology.ts";
@@ -65,11 +67,9 @@ async function demonstrate(
   const first = await lab.client.knock(lab.vips, lab.port);
   const firstAnswerS = performance.now() / 1000;
   view.firstAnswer(firstAnswerS, first.vip, first.backend);
-  const changes = await Changes.prepare(lab);
+  const disruption = await prepare(lab);
   using meter = new Meter(lab);
-  const state = new DemoState({ status: await lab.status(), reading: meter.read() }, (failure) =>
-    changes.hadToMove(failure),
-  );
+  const state = new DemoState({ status: await lab.status(), reading: meter.read() }, disruption);
   const startMs = performance.now();
   const elapsedS = (): number => (performance.now() - startMs) / 1000;
   const look = async (load: LoadReport): Promise<DemoFigures> => {
@@ -92,16 +92,18 @@ async function demonstrate(
     await delay(Math.max(0, (untilS - elapsedS()) * 1000), undefined, { signal });
     await turn;
   };
+  const change = (text: string, backendState: BackendState): Promise<void> =>
+    queue(async () => {
+      const { backend } = disruption;
+      state.change(elapsedS(), backend, `${backend} is ${text}`);
+      const inForce = disruption.begin(Date.now());
+      await lab.setBackendState(lab.config.pools[0]?.name ?? "", backend, backendState);
+      inForce(Date.now());
+    });
   await wait(DOWN_AT * seconds);
-  await queue(async () => {
-    state.change(elapsedS(), changes.backend, `${changes.backend} is down`);
-    await changes.set("down");
-  });
+  await change("down", "down");
   await wait(UP_AT * seconds);
-  await queue(async () => {
-    state.change(elapsedS(), changes.backend, `${changes.backend} is back`);
-    await changes.set("up");
-  });
+  await change("back", "up");
   await wait(seconds);
   const final = await lab.client.stop();
   await turn;
@@ -126,51 +128,17 @@ const aborted = (signal: AbortSignal): Promise<never> =>
     signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
   });
 
-/** Takes one backend down and back, and knows which connections that may break. */
-class Changes {
-  readonly backend: string;
-  readonly #lab: Lab;
-  readonly #pool: string;
-  readonly #ownerOf: (failure: Failure) => string;
-  /** Unix times between which packets began to see a change. */
-  readonly #times: { fromMs: number; toMs: number }[] = [];
-
-  private constructor(lab: Lab, ownerOf: (failure: Failure) => string) {
-    const pool = lab.config.pools[0];
-    this.#lab = lab;
-    this.#pool = pool?.name ?? "";
-    this.backend = pool?.backends[1]?.name ?? "";
-    this.#ownerOf = ownerOf;
-  }
-
-  static async prepare(lab: Lab): Promise<Changes> {
-    const owner = await flowOwner(lab.config);
-    const { client } = lab.network.topology.nodes;
-    return new Changes(lab, ({ vip, localPort }) =>
-      owner({
-        client: formatIp(addressOf(client, vip.includes(":") ? 6 : 4)),
-        clientPort: localPort,
-        vip,
-        vipPort: lab.port,
-      }),
-    );
-  }
-
-  async set(state: "up" | "down"): Promise<void> {
-    const time = { fromMs: Date.now(), toMs: Infinity };
-    this.#times.push(time);
-    await this.#lab.setBackendState(this.#pool, this.backend, state);
-    time.toMs = Date.now();
-  }
-
-  /**
-   * Without a hand-over, a change breaks the connections that live through it in a bucket of the
-   * backend: when it goes, those it had; when it comes back, those others had in its place.
-   */
-  hadToMove(failure: Failure): boolean {
-    const lived = this.#times.some(
-      ({ fromMs, toMs }) => failure.openedAtMs <= toMs && failure.atMs >= fromMs,
-    );
-    return lived && this.#ownerOf(failure) === this.backend;
-  }
+/** For the second backend of the first pool. */
+async function prepare(lab: Lab): Promise<Disruption> {
+  const owner = await flowOwner(lab.config);
+  const { client } = lab.network.topology.nodes;
+  const backend = lab.config.pools[0]?.backends[1]?.name ?? "";
+  return new Disruption(backend, ({ vip, localPort }) =>
+    owner({
+      client: formatIp(addressOf(client, vip.includes(":") ? 6 : 4)),
+      clientPort: localPort,
+      vip,
+      vipPort: lab.port,
+    }),
+  );
 }

@@ -20,6 +20,8 @@ export interface Answer {
 
 export class HttpConnection {
   readonly target: Target;
+  /** Unix time from when on it may be opened: the first request does. */
+  readonly openedAtMs = Date.now();
   /** Who answered last. */
   backend: string | null = null;
   readonly #agent: Agent;

@@ -8,6 +8,16 @@ export const uses = ["fresh", "reused", "download", "kept"] as const;
  */
 export type Use = (typeof uses)[number];
 
+/** A connection and who answered on it first. */
+export interface OpenedFlow {
+  /** Unix times: when it was to be opened, and when it was answered. */
+  readonly openedAtMs: number;
+  readonly atMs: number;
+  readonly vip: string;
+  readonly localPort: number;
+  readonly backend: string;
+}
+
 /** A connection that did not do what it was for. */
 export interface Failure {
   readonly use: Use;
@@ -46,6 +56,7 @@ export interface LoadReport {
   /** Of small requests: since the last report, in the final one since the start. */
   readonly latency: Latency | null;
   /** Since the last report. */
+  readonly opened: readonly OpenedFlow[];
   readonly failures: readonly Failure[];
   /** Kept connections that are open now, by backend; in the final report as before it. */
   readonly kept: Readonly<Record<string, number>>;

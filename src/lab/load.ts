@@ -5,7 +5,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { DOWNLOAD_SIZE_BYTES, downloadBody } from "./download.ts";
 import { type Answer, HttpConnection } from "./http-connection.ts";
-import type { BackendLoad, Failure, Latency, LoadMessage, Use } from "./load-report.ts";
+import type { BackendLoad, Failure, Latency, LoadMessage, OpenedFlow, Use } from "./load-report.ts";
 
 /** How many connections of each use there are at a time. */
 const WORKERS = { fresh: 6, reused: 4, download: 3, kept: 32 } as const satisfies Record<
@@ -34,6 +34,7 @@ export class Load {
   readonly #latencies: number[] = [];
   #reportedLatencies = 0;
   #failures: Failure[] = [];
+  #opened: OpenedFlow[] = [];
   #nextPort = PORT_FIRST;
   #nextVip = 0;
   #requests = 0;
@@ -64,7 +65,6 @@ export class Load {
   async #work(use: Use): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      const openedAtMs = Date.now();
       const connection = this.#connect();
       try {
         switch (use) {
@@ -88,6 +88,7 @@ export class Load {
             }
         }
       } catch (error) {
+        const { openedAtMs } = connection;
         const { vip, localPort } = connection.target;
         const kind = (error as Error).message;
         const { backend } = connection;
@@ -118,7 +119,7 @@ export class Load {
     this.#latencies.push(performance.now() - startMs);
     if (Buffer.from(answer.body).toString() !== `${answer.backend}\n`)
       throw new Error("wrong bytes");
-    this.#count(answer, isNew);
+    this.#count(connection, answer, isNew);
   }
 
   async #download(connection: HttpConnection): Promise<void> {
@@ -126,16 +127,23 @@ export class Load {
     if (answer.body.length !== DOWNLOAD_SIZE_BYTES) throw new Error("wrong length");
     if (Buffer.compare(answer.body, this.#expected) !== 0) throw new Error("wrong bytes");
     this.#downloads++;
-    this.#count(answer, true);
+    this.#count(connection, answer, true);
   }
 
-  #count({ backend, body }: Answer, isNewFlow: boolean): void {
+  #count(
+    { target, openedAtMs }: HttpConnection,
+    { backend, body }: Answer,
+    isNewFlow: boolean,
+  ): void {
     this.#requests++;
     this.#bodyBytes += body.length;
     let counts = this.#backends.get(backend);
     if (counts === undefined) this.#backends.set(backend, (counts = { flows: 0, requests: 0 }));
     counts.requests++;
-    if (isNewFlow) counts.flows++;
+    if (!isNewFlow) return;
+    counts.flows++;
+    const { vip, localPort } = target;
+    this.#opened.push({ openedAtMs, atMs: Date.now(), vip, localPort, backend });
   }
 
   #keptByBackend(): Record<string, number> {
@@ -156,10 +164,12 @@ export class Load {
       bodyBytes: this.#bodyBytes,
       backends: Object.fromEntries(this.#backends) as Record<string, BackendLoad>,
       latency: latencyOf(this.#latencies.slice(from)),
+      opened: this.#opened,
       failures: this.#failures,
       kept,
     });
     this.#failures = [];
+    this.#opened = [];
   }
 }
 

@@ -40,12 +40,17 @@ export function judge(figures: DemoFigures, { left }: Aftermath): readonly Promi
       detail: `${formatCount(figures.dropped)} of ${formatCount(figures.packets)} packets at the director`,
     },
     {
+      name: "flows follow the table",
+      held: figures.misplaced === 0 && figures.connections > 0,
+      detail: `${formatCount(figures.connections - figures.misplaced)} of ${formatCount(figures.connections)} connections went to the backend that hash and table name`,
+    },
+    {
       name: "shares follow weights",
       held: offWeight.length === 0,
       detail: figures.backends
         .map(
-          ({ name, flowShare, weightShare }) =>
-            `${name}: ${formatShare(flowShare)} of flows for ${formatShare(weightShare)} of weight`,
+          ({ name, flowShare, weightShare }, index) =>
+            `${name} ${formatShare(flowShare)} (${index === 0 ? "weight " : ""}${formatShare(weightShare)})`,
         )
         .join(", "),
     },

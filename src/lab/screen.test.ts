@@ -24,6 +24,8 @@ const figures: DemoFigures = {
   bodyBytes: 7.2e8,
   latency: { p50Ms: 11.84, p99Ms: 64.02 },
   errors: {},
+  connections: 2000,
+  misplaced: 0,
   moved: 17,
   keptOpen: 32,
   keptOthers: 23,
