@@ -13,11 +13,14 @@ for (const { way, name } of [
   { way: "ipip6", name: "ipip over IPv6" },
 ] as const) {
   for (const family of [4, 6] as const) {
-    test(`the floor of ${name} for IPv${family} has the size that is listed`, () => {
+    test(`the floor of ${name} for IPv${family} is no larger than listed`, () => {
       const size = compile(floorProgram(family, way)).instructions.length / 8;
+      const [, most] =
+        new RegExp(`^\\| ${name} \\| IPv${family} \\| (\\d+) \\|$`, "m").exec(listed) ?? [];
+      assert.ok(most !== undefined, "docs/benchmarks.md does not list it");
       assert.ok(
-        listed.includes(`\n| ${name} | IPv${family} | ${size} |\n`),
-        `it has ${size} instructions, docs/benchmarks.md says otherwise`,
+        size <= Number(most),
+        `it has ${size} instructions, docs/benchmarks.md says ${most}`,
       );
     });
   }
