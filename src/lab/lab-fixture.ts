@@ -1,9 +1,14 @@
 /** What the lab's end-to-end tests share. */
 import { text } from "node:stream/consumers";
 import { formatIp } from "../net/address.ts";
+import { compileCacheFolder } from "./compile-cache.ts";
 import { flowOwner, type TcpFlow } from "./flow-owner.ts";
 import type { Lab } from "./lab.ts";
 import { addressOf } from "./topology.ts";
+
+// As `carom lab` does it: each lab is a dozen processes of the same sources.
+const cache = compileCacheFolder();
+if (cache !== null) process.env["NODE_COMPILE_CACHE"] ??= cache;
 
 export const skip: string | false =
   process.getuid?.() === 0 ? false : "needs root to create network namespaces";
