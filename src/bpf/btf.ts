@@ -1,5 +1,5 @@
 /** Writes BTF: the types of map values and functions, and the names behind line info (Documentation/bpf/btf.rst). */
-import type { Field, Layout } from "./layout.ts";
+import type { Field, KernelField, Layout } from "./layout.ts";
 
 const Kind = { INT: 1, PTR: 2, ARRAY: 3, STRUCT: 4, FUNC: 12, FUNC_PROTO: 13 } as const;
 const MAGIC = 0xeb9f;
@@ -83,7 +83,16 @@ export class BtfBuilder {
 
   #field(field: Field): number {
     if (field.kind === "int") return this.int(`__u${field.size * 8}`, field.size);
+    if (field.kind === "kernel") return this.#kernelStruct(field);
     return this.array(this.int("__u8", 1), field.size);
+  }
+
+  /** The kernel knows these by name and size (btf_find_struct_field() in kernel/bpf/btf.c). */
+  #kernelStruct({ type, size }: KernelField): number {
+    const opaque =
+      type === "bpf_timer" ? this.array(this.int("__u64", 8), size / 8) : this.int("__u32", 4);
+    const name = this.string(type === "bpf_timer" ? "__opaque" : "val");
+    return this.#type(type, Kind.STRUCT, 1, size, [name, opaque, 0]);
   }
 
   #type(name: string, kind: number, vlen: number, sizeOrType: number, rest: number[]): number {

@@ -7,10 +7,17 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { disassemble } from "./disassemble.ts";
+import { dynptrOver } from "./dynptr.ts";
 import { Helper } from "./helpers.ts";
-import { be16, be32, bytes, struct, u16, u32, u64, u8 } from "./layout.ts";
-import { globalData, hash, perCpuArray, progArray } from "./maps.ts";
+import { be16, be32, bpfSpinLock, bpfTimer, bytes, struct, u16, u32, u64, u8 } from "./layout.ts";
+import { locked } from "./lock.ts";
+import { callEach, forEachNumber } from "./loops.ts";
+import { array, globalData, hash, perCpuArray, progArray, ringBuffer } from "./maps.ts";
 import { compile } from "./program.ts";
+import { writeRecord } from "./ring-buffer.ts";
+import { number32, number64, pointerTo, subprogram } from "./subprogram.ts";
+import { NEWEST_TARGET } from "./target.ts";
+import { setUpTimer, startTimer } from "./timer.ts";
 import { all, any, not, type Scalar, type Value } from "./value.ts";
 import { Pointer, type View } from "./view.ts";
 import { xdp, XDP_DROP, XDP_PASS, XDP_TX, type XdpBuilder } from "./xdp.ts";
@@ -35,6 +42,15 @@ const counters = perCpuArray("counters", Fields, 8);
 const flows = hash("flows", 16, Fields, 8);
 const programs = progArray("programs", 2);
 
+const ring = ringBuffer("ring", 4096);
+const Guarded = struct("guarded", { timer: bpfTimer, lock: bpfSpinLock, count: u32 });
+const guarded = array("guarded", Guarded, 1);
+const square = subprogram("square", [number64], (f, x) => f.return(x.mul(x)), { global: true });
+const each = subprogram("each", [number32, pointerTo(null)], (f, index, context) => {
+  f.pointer(context).place(8).increase(index);
+  f.return(0);
+});
+
 interface World {
   readonly p: XdpBuilder;
   readonly at: View<typeof Fields.fields>;
@@ -47,6 +63,8 @@ interface World {
 }
 interface Row {
   readonly name: string;
+  /** For Linux 6.15 and later instead of 6.1. */
+  readonly newest?: true;
   /** What it gives is returned; XDP_TX when it gives nothing. */
   readonly write: (world: World) => Scalar | void;
 }
@@ -294,7 +312,7 @@ const rows: readonly Row[] = [
   {
     name: "call with 5",
     write: ({ p, a, b, x }) =>
-      p.call({ id: 199, name: "five", argumentCount: 5 }, a, 1n << 40n, b, -1, x),
+      p.call({ id: 9999, name: "five", argumentCount: 5 }, a, 1n << 40n, b, -1, x),
   },
   {
     name: "what lives across a call",
@@ -307,7 +325,7 @@ const rows: readonly Row[] = [
   {
     name: "arguments change places",
     write({ p, a, b }) {
-      const five = { id: 199, name: "five", argumentCount: 5 };
+      const five = { id: 9999, name: "five", argumentCount: 5 };
       const first = p.call(five, a, b, 0, 0, 0);
       return p.call(five, b, a, first, a, b);
     },
@@ -355,6 +373,146 @@ const rows: readonly Row[] = [
   },
 
   {
+    name: "atomic operations",
+    write({ at, a, x }) {
+      at.word.atomicOr(a);
+      at.word.atomicAnd(7);
+      at.long.atomicXor(x);
+      return at.long.fetchAdd(x).add(at.word.exchange(a)).add(at.word.fetchXor(1));
+    },
+  },
+  { name: "compareExchange", write: ({ at, a, b }) => at.word.compareExchange(a, b).add(b) },
+  { name: "loadAcquire", newest: true, write: ({ at }) => at.long.loadAcquire() },
+  { name: "storeRelease", newest: true, write: ({ at }) => at.word.storeRelease(5) },
+  { name: "signExtend, oldest", write: ({ a }) => a.signExtend(8, 4) },
+  { name: "signExtend, newest", newest: true, write: ({ a }) => a.signExtend(8, 4) },
+  { name: "signExtend to 64, newest", newest: true, write: ({ a }) => a.signExtend() },
+  { name: "readSigned, oldest", write: ({ at }) => at.half.readSigned() },
+  { name: "readSigned, newest", newest: true, write: ({ at }) => at.half.readSigned() },
+  { name: "readSigned of 64 bits", write: ({ at }) => at.long.readSigned() },
+  { name: "toNetwork, newest", newest: true, write: ({ a }) => a.toNetwork().raw() },
+  { name: "reversed", write: ({ x }) => x.reversed(2) },
+  { name: "a.sdiv(7), newest", newest: true, write: ({ a }) => a.sdiv(7) },
+  { name: "x.smod(y), newest", newest: true, write: ({ x, y }) => x.smod(y) },
+
+  {
+    name: "constants are worked out when the program is built",
+    write({ p, a }) {
+      const seven = p.constant(7);
+      p.require(seven.add(1).eq(8), XDP_DROP);
+      return a.add(seven.mul(seven).shl(2));
+    },
+  },
+  { name: "a multiplication by a power of two shifts", write: ({ a }) => a.mul(8) },
+  { name: "a division by a power of two shifts", write: ({ x }) => x.div(1 << 12) },
+  { name: "a modulo of a power of two masks", write: ({ x }) => x.mod(64) },
+  { name: "shifts one way are one", write: ({ a }) => a.shl(3).shl(4) },
+  { name: "half a register up and down is cut", write: ({ x }) => x.shl(32).shr(32) },
+  { name: "a mask that changes nothing", write: ({ at }) => at.half.and(0xffff) },
+  { name: "32 bits are not cut twice", write: ({ x }) => x.shr(32).u32().add(1) },
+  {
+    name: "what is computed twice is computed once",
+    write({ p, a, b }) {
+      p.require(a.mul(b).ne(3), XDP_DROP);
+      return a.mul(b);
+    },
+  },
+  {
+    name: "a map's address is loaded once",
+    write: ({ p, a, b }) =>
+      p
+        .mapValue(arena)
+        .plus(a.and(0xff))
+        .place(4)
+        .add(p.mapValue(arena).plus(b.and(0xff)).place(4)),
+  },
+  {
+    name: "loads wait for their readers",
+    write({ at, memory }) {
+      const words = Array.from({ length: 12 }, (_, index) =>
+        memory
+          .plus(index * 8)
+          .place(8)
+          .read(),
+      );
+      at.long.set(words.reduce((sum, word) => sum.mul(31).add(word)));
+    },
+  },
+  {
+    name: "what is read on one side only holds no register on the other",
+    write({ p, at, a, x, y }) {
+      const late = [x.add(y), x.sub(y), x.mul(y), x.xor(y)];
+      p.if(
+        a.eq(1),
+        () => at.long.set(p.call(Helper.ktimeGetNs)),
+        () => at.long.set(late.reduce((sum, value) => sum.mul(31).add(value))),
+      );
+    },
+  },
+
+  { name: "a function", write: ({ p, x }) => p.call(square, x) },
+  { name: "a function's address", write: ({ p }) => callEach(p, 10, each, p.stack(8)) },
+  {
+    name: "repeat",
+    write: ({ p, at }) => p.repeat(10, (index) => at.long.increase(index)),
+  },
+  {
+    name: "while",
+    write({ p, at }) {
+      const left = p.variable(at.word);
+      p.while(
+        () => left.ne(0),
+        () => left.set(left.sub(1)),
+      );
+    },
+  },
+  {
+    name: "mayLeave",
+    newest: true,
+    write: ({ p, at }) =>
+      p.loop(({ done }) => {
+        p.mayLeave(done);
+        p.leaveIf(at.long.eq(0), done);
+      }),
+  },
+  {
+    name: "forEachNumber",
+    newest: true,
+    write: ({ p, at, a }) => forEachNumber(p, 0, a, (index) => at.long.increase(index)),
+  },
+  {
+    name: "a variable of the kernel",
+    write: ({ p }) => p.kernelVariable("jiffies").place(8).read(),
+  },
+  {
+    name: "writeRecord",
+    write: ({ p, a }) =>
+      writeRecord(p, ring, Fields, XDP_DROP, (record, discard) => {
+        p.leaveIf(a.eq(0), discard);
+        record.word.set(a);
+      }),
+  },
+  {
+    name: "locked",
+    write({ p }) {
+      const value = p.lookup(guarded, 0, XDP_DROP).as(Guarded);
+      locked(p, value.lock, () => value.count.increase(1));
+    },
+  },
+  {
+    name: "setUpTimer",
+    write({ p }) {
+      const value = p.lookup(guarded, 0, XDP_DROP).as(Guarded);
+      setUpTimer(p, guarded, value.timer, each);
+      startTimer(p, value.timer, 1000);
+    },
+  },
+  {
+    name: "a dynptr",
+    write: ({ p }) => dynptrOver(p, p.mapValue(arena), 64).slice(0, 8, XDP_DROP).place(8).read(),
+  },
+
+  {
     name: "whole program: spills, a guarded lookup and a counter",
     write({ p, at, a, b, x, y }) {
       const entry = p.lookup(counters, a.and(7), XDP_PASS).as(Fields);
@@ -369,7 +527,7 @@ const rows: readonly Row[] = [
 
 const FILE = new URL("testdata/constructs.txt", import.meta.url);
 
-function textOf({ write }: Row): string {
+function textOf({ write, newest }: Row): string {
   const program = xdp("construct", (p) => {
     const memory = new Pointer(p, p.contextRegister.register);
     const value = (offset: number, size: 4 | 8): Value => memory.plus(offset).place(size).read();
@@ -377,7 +535,7 @@ function textOf({ write }: Row): string {
     const result = write({ p, memory, at: memory.as(Fields), a, b, x, y });
     p.return(result ?? XDP_TX);
   });
-  return disassemble(compile(program));
+  return disassemble(compile(program, newest === true ? { target: NEWEST_TARGET } : {}));
 }
 
 const written = rows.map((row) => `# ${row.name}\n${textOf(row)}\n`);

@@ -1,4 +1,7 @@
-/** Prints instructions in the style of `bpftool prog dump xlated`, with labels' targets as distances. */
+/**
+ * Prints instructions as the kernel and `bpftool prog dump xlated` do (kernel/bpf/disasm.c). Where
+ * those print addresses and ids, the names an image knows stand here.
+ */
 import { helperName } from "./helpers.ts";
 import {
   Alu,
@@ -29,16 +32,24 @@ export function disassemble(
       : [],
   );
   const maps = new Map(image.maps?.map(({ instruction, map }) => [instruction, map.name]));
+  const symbols = new Map(image.symbols?.map(({ instruction, name }) => [instruction, name]));
+  const functions = new Map(
+    (image.functions?.length ?? 0) > 1
+      ? image.functions?.map(({ instruction, name }) => [instruction, name])
+      : [],
+  );
   const instructions = decodeInstructions(image.instructions);
   const out: string[] = [];
   for (let index = 0; index < instructions.length; index += 1) {
     const instruction = instructions[index] as Instruction;
+    const name = functions.get(index);
+    if (name !== undefined) out.push(`${name}:`);
     const source = sources.get(index);
     if (source !== undefined) out.push(source);
     const next = instructions[index + 1];
     const text = isWide(instruction)
-      ? wideText(instruction, next?.imm ?? 0, maps.get(index))
-      : instructionText(instruction);
+      ? wideText(instruction, next?.imm ?? 0, maps.get(index) ?? symbols.get(index))
+      : instructionText(instruction, symbols.get(index));
     out.push(`${String(index).padStart(4)}: (${hex(instruction.code)}) ${text}`);
     if (isWide(instruction)) index += 1;
   }
@@ -47,12 +58,16 @@ export function disassemble(
 
 const isWide = ({ code }: Instruction): boolean => code === (Class.LD | Mode.IMM | 0x18);
 
-function wideText({ dst, src, imm }: Instruction, high: number, map: string | undefined): string {
+function wideText({ dst, src, imm }: Instruction, high: number, name: string | undefined): string {
   switch (src) {
     case Pseudo.MAP_FD:
-      return `r${dst} = map[${map ?? `fd:${imm}`}]`;
+      return `r${dst} = map[${name ?? `fd:${imm}`}]`;
     case Pseudo.MAP_VALUE:
-      return `r${dst} = map[${map ?? `fd:${imm}`}][0]+${high}`;
+      return `r${dst} = map[${name ?? `fd:${imm}`}][0]+${high}`;
+    case Pseudo.BTF_ID:
+      return `r${dst} = ksym[${name ?? `id:${imm}`}]`;
+    case Pseudo.FUNC:
+      return `r${dst} = subprog[${signed(imm)}]`;
     default: {
       const value = (BigInt(high >>> 0) << 32n) | BigInt(imm >>> 0);
       return `r${dst} = 0x${value.toString(16)}`;
@@ -60,7 +75,7 @@ function wideText({ dst, src, imm }: Instruction, high: number, map: string | un
   }
 }
 
-function instructionText(instruction: Instruction): string {
+function instructionText(instruction: Instruction, symbol: string | undefined): string {
   const { code, dst, src, offset, imm } = instruction;
   switch (code & 0x07) {
     case Class.LDX:
@@ -75,9 +90,9 @@ function instructionText(instruction: Instruction): string {
     case Class.ALU64:
       return aluText(instruction, "r");
     case Class.JMP:
-      return jumpText(instruction, "r");
+      return jumpText(instruction, "r", symbol);
     case Class.JMP32:
-      return jumpText(instruction, "w");
+      return jumpText(instruction, "w", symbol);
     default:
       return `unknown ${hex(code)}`;
   }
@@ -98,7 +113,7 @@ const ALU_SIGNS: Record<number, string> = {
   [Alu.arsh]: "s>>=",
 };
 
-function aluText({ code, dst, src, imm }: Instruction, letter: string): string {
+function aluText({ code, dst, src, offset, imm }: Instruction, letter: string): string {
   const alu = code & 0xf0;
   if (alu === Alu.neg) return `${letter}${dst} = -${letter}${dst}`;
   if (alu === Alu.end) {
@@ -106,7 +121,10 @@ function aluText({ code, dst, src, imm }: Instruction, letter: string): string {
     return `r${dst} = ${name}${imm} r${dst}`;
   }
   const operand = (code & Source.REG) === 0 ? String(imm) : `${letter}${src}`;
-  return `${letter}${dst} ${ALU_SIGNS[alu] ?? "?"} ${operand}`;
+  // The offset says how many bits have a sign, or that a division has one.
+  const cast = alu === Alu.mov && offset !== 0 ? `(s${offset})` : "";
+  const sign = (alu === Alu.div || alu === Alu.mod) && offset === 1 ? "s" : "";
+  return `${letter}${dst} ${sign}${ALU_SIGNS[alu] ?? "?"} ${cast}${operand}`;
 }
 
 const JUMP_SIGNS: Record<number, string> = {
@@ -123,24 +141,51 @@ const JUMP_SIGNS: Record<number, string> = {
   [Jump.sle]: "s<=",
 };
 
-function jumpText({ code, dst, src, offset, imm }: Instruction, letter: string): string {
+function jumpText(
+  { code, dst, src, offset, imm }: Instruction,
+  letter: string,
+  symbol: string | undefined,
+): string {
   const jump = code & 0xf0;
   if (jump === Jump.exit) return "exit";
-  if (jump === Jump.ja) return `goto pc${signed(offset, "")}`;
+  if (jump === Jump.ja) {
+    return letter === "w" ? `gotol pc${signed(imm)}` : `goto pc${signed(offset)}`;
+  }
+  if (jump === Jump.cond) return `may_goto pc${signed(offset)}`;
   if (jump === Jump.call) {
     if (src === CallKind.HELPER) return `call ${helperName(imm)}#${imm}`;
-    return src === CallKind.KFUNC ? `call kfunc#${imm}` : `call pc${signed(imm, "")}`;
+    return src === CallKind.KFUNC ? `call ${symbol ?? "kernel-function"}` : `call pc${signed(imm)}`;
   }
   const operand = (code & Source.REG) === 0 ? `0x${(imm >>> 0).toString(16)}` : `${letter}${src}`;
-  return `if ${letter}${dst} ${JUMP_SIGNS[jump] ?? "?"} ${operand} goto pc${signed(offset, "")}`;
+  return `if ${letter}${dst} ${JUMP_SIGNS[jump] ?? "?"} ${operand} goto pc${signed(offset)}`;
 }
 
+const ATOMIC_NAMES: Record<number, string> = {
+  [Atomic.add]: "add",
+  [Atomic.or]: "or",
+  [Atomic.and]: "and",
+  [Atomic.xor]: "xor",
+};
+
 function atomicText({ code, dst, src, offset, imm }: Instruction): string {
-  const place = `*(${memoryType(code)} *)(r${dst} ${signed(offset)})`;
-  const sign = ALU_SIGNS[imm & ~Atomic.FETCH];
-  return sign === undefined
-    ? `atomic ${hex(imm)} ${place}, r${src}`
-    : `lock ${place} ${sign} r${src}`;
+  const type = memoryType(code);
+  const at = (base: number): string => `(${type} *)(r${base} ${signed(offset)})`;
+  const bits = type === "u64" ? "64" : "";
+  switch (imm) {
+    case Atomic.loadAcquire:
+      return `r${dst} = load_acquire(${at(src)})`;
+    case Atomic.storeRelease:
+      return `store_release(${at(dst)}, r${src})`;
+    case Atomic.exchange:
+      return `r${src} = atomic${bits}_xchg(${at(dst)}, r${src})`;
+    case Atomic.compareExchange:
+      return `r0 = atomic${bits}_cmpxchg(${at(dst)}, r0, r${src})`;
+  }
+  const name = ATOMIC_NAMES[imm & ~Atomic.FETCH];
+  if (name === undefined) return `unknown atomic ${hex(imm)} *${at(dst)}, r${src}`;
+  if ((imm & Atomic.FETCH) !== 0)
+    return `r${src} = atomic${bits}_fetch_${name}(${at(dst)}, r${src})`;
+  return `lock *${at(dst)} ${ALU_SIGNS[imm] ?? "?"} r${src}`;
 }
 
 const memoryType = (code: number): string => {
@@ -148,5 +193,4 @@ const memoryType = (code: number): string => {
   return (code & 0xe0) === Mode.MEMSX ? type.replace("u", "s") : type;
 };
 const hex = (code: number): string => code.toString(16).padStart(2, "0");
-const signed = (offset: number, space = ""): string =>
-  `${offset < 0 ? "-" : `+`}${space}${Math.abs(offset)}`;
+const signed = (offset: number): string => `${offset < 0 ? "-" : "+"}${Math.abs(offset)}`;

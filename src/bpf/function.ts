@@ -21,7 +21,7 @@ import {
   type ParameterType,
   type Register,
 } from "./ir.ts";
-import { type JumpName, type Size, STACK_SIZE } from "./isa.ts";
+import { INVERSE_JUMP, type Size, STACK_SIZE } from "./isa.ts";
 import type { Layout } from "./layout.ts";
 import { authorLocation } from "./source.ts";
 import {
@@ -215,6 +215,13 @@ export class FunctionBuilder implements Emitter {
       index.set(index.add(1));
       this.leaveIf(index.ge(count), done);
     });
+  }
+
+  /** Runs `body`, which may leave to its own end. */
+  block(body: (end: Exit) => void): void {
+    const end = this.#inlineExit();
+    body(end);
+    if (this.#referenced.has(end.label)) this.#place(end.label);
   }
 
   /** Leaves when the kernel has had enough of a loop it cannot bound. Needs `mayGoto`. */
@@ -492,7 +499,7 @@ export class FunctionBuilder implements Emitter {
   #test(condition: Extract<Condition, { kind: "test" }>, target: Label, wanted: boolean): void {
     const { left, right, width } = condition;
     requireOwn(this, condition.emitter);
-    const test = wanted ? condition.test : INVERSE[condition.test];
+    const test = wanted ? condition.test : INVERSE_JUMP[condition.test];
     if (test !== undefined) {
       this.emit({ op: "jump", test, left, right, width, target });
       return;
@@ -513,16 +520,3 @@ function callTarget(callee: Callee): CallTarget {
 
 /** They arrive in r1 to r5. */
 const PARAMETERS: readonly number[] = [0, 1, 2, 3, 4];
-
-const INVERSE: Partial<Record<JumpName, JumpName>> = {
-  eq: "ne",
-  ne: "eq",
-  gt: "le",
-  le: "gt",
-  ge: "lt",
-  lt: "ge",
-  sgt: "sle",
-  sle: "sgt",
-  sge: "slt",
-  slt: "sge",
-};

@@ -80,6 +80,8 @@ export interface ProgramImage {
   readonly maps: readonly MapRelocation[];
   /** What the loader looks up in the kernel's own BTF. */
   readonly symbols?: readonly KernelSymbol[];
+  /** Where each function starts, the program's own first. */
+  readonly functions?: readonly { readonly instruction: number; readonly name: string }[];
   /** Whole BTF blob for BPF_BTF_LOAD. */
   readonly btf: Uint8Array;
   /** `struct bpf_func_info[]`, 8 bytes each. */

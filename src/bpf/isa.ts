@@ -62,6 +62,20 @@ export const Jump = {
 } as const;
 export type JumpName = Exclude<keyof typeof Jump, "ja" | "call" | "exit" | "cond">;
 
+/** The jump that is taken where another is not; there is none for `set`. */
+export const INVERSE_JUMP: Partial<Record<JumpName, JumpName>> = {
+  eq: "ne",
+  ne: "eq",
+  gt: "le",
+  le: "gt",
+  ge: "lt",
+  lt: "ge",
+  sgt: "sle",
+  sle: "sgt",
+  sge: "slt",
+  slt: "sge",
+};
+
 /** Memory access: mode in the high three bits, size in bits 3 and 4. */
 export const Mode = { IMM: 0x00, MEM: 0x60, MEMSX: 0x80, ATOMIC: 0xc0 } as const;
 export const SizeBits = { 1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18 } as const;

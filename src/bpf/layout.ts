@@ -29,7 +29,16 @@ export interface PadField {
   readonly size: number;
 }
 
-export type Field = IntField | BytesField | PadField;
+/** What the kernel keeps in a value for itself, and finds by its type in BTF; user space sees zeros. */
+export interface KernelField {
+  readonly kind: "kernel";
+  readonly type: "bpf_timer" | "bpf_spin_lock";
+  readonly size: number;
+}
+
+export type Field = IntField | BytesField | PadField | KernelField;
+/** Fields that hold nothing for user space. */
+export type HiddenField = PadField | KernelField;
 export type Fields = Readonly<Record<string, Field>>;
 
 export const u8: IntField<1> = { kind: "int", size: 1, order: "host" };
@@ -40,6 +49,10 @@ export const be16: IntField<2> = { kind: "int", size: 2, order: "network" };
 export const be32: IntField<4> = { kind: "int", size: 4, order: "network" };
 export const be64: IntField<8> = { kind: "int", size: 8, order: "network" };
 export const bytes = (size: number): BytesField => ({ kind: "bytes", size });
+/** `struct bpf_timer`, in a hash or array's value: see `timer.ts`. */
+export const bpfTimer: KernelField = { kind: "kernel", type: "bpf_timer", size: 16 };
+/** `struct bpf_spin_lock`: see `lock.ts`. */
+export const bpfSpinLock: KernelField = { kind: "kernel", type: "bpf_spin_lock", size: 4 };
 export const pad = (size: number): PadField => ({ kind: "pad", size });
 
 type ValueOf<F extends Field> =
@@ -51,9 +64,9 @@ type ValueOf<F extends Field> =
         ? Uint8Array
         : never;
 
-/** The TypeScript record of a struct: every field but padding. */
+/** The TypeScript record of a struct: every field but padding and what is the kernel's. */
 export type RecordOf<T extends Fields> = {
-  readonly [K in keyof T as T[K] extends PadField ? never : K]: ValueOf<T[K]>;
+  readonly [K in keyof T as T[K] extends HiddenField ? never : K]: ValueOf<T[K]>;
 };
 
 /** A struct whatever its fields: what maps, BTF and descriptions need of one. */
@@ -87,9 +100,10 @@ export function struct<const T extends Fields>(
   const offsets = {} as { [K in keyof T]: number };
   let size = 0;
   for (const [key, field] of entries(fields)) {
-    if (field.kind === "int" && options.packed !== true && size % field.size !== 0) {
+    const alignment = alignmentOf(field, options.packed === true);
+    if (size % alignment !== 0) {
       throw new TypeError(
-        `Cannot declare struct "${name}": field "${String(key)}" of ${field.size} bytes would lie at offset ${size}, put pad(${field.size - (size % field.size)}) before it`,
+        `Cannot declare struct "${name}": field "${String(key)}" of ${field.size} bytes would lie at offset ${size}, put pad(${alignment - (size % alignment)}) before it`,
       );
     }
     offsets[key] = size;
@@ -115,6 +129,12 @@ export function struct<const T extends Fields>(
   };
 }
 
+/** What the kernel keeps is aligned even in packed structs. */
+function alignmentOf(field: Field, packed: boolean): number {
+  if (field.kind === "kernel") return Math.min(field.size, 8);
+  return field.kind === "int" && !packed ? field.size : 1;
+}
+
 /** The offset table as text, for tests and docs: one line a field, `offset size name`. */
 export function describe(layout: Layout): string {
   const rows = Object.entries(layout.fields).map(([key, field]) => {
@@ -132,7 +152,7 @@ function readRecord<T extends Fields>(
 ): RecordOf<T> {
   const record: Record<string, number | bigint | Uint8Array> = {};
   for (const [key, field] of entries(fields)) {
-    if (field.kind === "pad") continue;
+    if (field.kind === "pad" || field.kind === "kernel") continue;
     const offset = at + offsets[key];
     record[String(key)] =
       field.kind === "int" ? readInt(from, offset, field) : sliceOf(from, offset, field.size);
@@ -149,7 +169,7 @@ function writeRecord<T extends Fields>(
 ): void {
   for (const [key, field] of entries(fields)) {
     const value = record[String(key)];
-    if (value === undefined || field.kind === "pad") continue;
+    if (value === undefined || field.kind === "pad" || field.kind === "kernel") continue;
     const offset = at + offsets[key];
     if (field.kind === "int") {
       const number = value as number | bigint;

@@ -54,6 +54,7 @@ export function link(program: Program, functions: readonly CompiledFunction[]): 
     instructions: assembleInstructions(instructions),
     maps: at(({ maps }) => maps),
     symbols: at(({ symbols }) => symbols),
+    functions: functions.map(({ ir }) => ({ instruction: starts.get(ir) ?? 0, name: ir.name })),
     lines,
     ...debugInfo(program, functions, starts, lines),
   };

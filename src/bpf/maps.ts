@@ -37,17 +37,75 @@ export const perCpuArray = (name: string, value: Layout, maxEntries: number): Ma
     value,
   });
 
-/** A hash map, memory taken as entries come. */
-export const hash = (name: string, keySize: number, value: Layout, maxEntries: number): MapSpec =>
+/** An array of values that all CPUs share, all there from the start. */
+export const array = (name: string, value: Layout, maxEntries: number): MapSpec =>
+  declare({
+    name,
+    type: MapType.BPF_MAP_TYPE_ARRAY,
+    keySize: 4,
+    valueSize: value.size,
+    maxEntries,
+    flags: 0,
+    value,
+  });
+
+/** A hash map, memory taken as entries come. Keys are so many bytes, or a layout. */
+export const hash = (
+  name: string,
+  key: number | Layout,
+  value: Layout,
+  maxEntries: number,
+): MapSpec =>
   declare({
     name,
     type: MapType.BPF_MAP_TYPE_HASH,
-    keySize,
+    ...keyOf(key),
     valueSize: value.size,
     maxEntries,
     flags: MapFlag.BPF_F_NO_PREALLOC,
     value,
   });
+
+/** A hash map that forgets what was not used for longest when it is full. */
+export const lruHash = (
+  name: string,
+  key: number | Layout,
+  value: Layout,
+  maxEntries: number,
+): MapSpec =>
+  declare({
+    name,
+    type: MapType.BPF_MAP_TYPE_LRU_HASH,
+    ...keyOf(key),
+    valueSize: value.size,
+    maxEntries,
+    flags: 0,
+    value,
+  });
+
+/**
+ * A ring buffer of `size` bytes, for records to user space (`ring-buffer.ts`).
+ * @throws {RangeError} when it is no power of two of whole pages
+ */
+export function ringBuffer(name: string, size: number): MapSpec {
+  if (!Number.isInteger(size) || size < 4096 || (size & (size - 1)) !== 0) {
+    throw new RangeError(
+      `Cannot declare ring buffer "${name}" of ${size} bytes: a power of two of at least a page is needed`,
+    );
+  }
+  return declare({
+    name,
+    type: MapType.BPF_MAP_TYPE_RINGBUF,
+    keySize: 0,
+    valueSize: 0,
+    maxEntries: size,
+    flags: 0,
+    value: null,
+  });
+}
+
+const keyOf = (key: number | Layout): Pick<MapSpec, "keySize" | "key"> =>
+  typeof key === "number" ? { keySize: key } : { keySize: key.size, key };
 
 /** Slots for programs of one type, to jump to by `FunctionBuilder.tailCall`; user space fills them with file descriptors. */
 export const progArray = (name: string, maxEntries: number): MapSpec =>

@@ -5,9 +5,14 @@ import { fileURLToPath } from "node:url";
 import { FunctionBuilder } from "./function.ts";
 import { Helper } from "./helpers.ts";
 import { be16, be32, bytes, struct, u16, u32, u64, u8 } from "./layout.ts";
-import { globalData, hash, perCpuArray, progArray } from "./maps.ts";
+import { locked } from "./lock.ts";
+import { forEachNumber } from "./loops.ts";
+import { globalData, hash, perCpuArray, progArray, ringBuffer } from "./maps.ts";
 import { compile } from "./program.ts";
-import { sourceText } from "./source.ts";
+import { outputRecord, writeRecord } from "./ring-buffer.ts";
+import { type SourceLocation, sourceText } from "./source.ts";
+import { pointerTo, subprogram } from "./subprogram.ts";
+import { NEWEST_TARGET, OLDEST_TARGET, TargetError, type FeatureName } from "./target.ts";
 import { any, not, type Value } from "./value.ts";
 import { Pointer, type View } from "./view.ts";
 import { xdp, XDP_DROP, XDP_PASS, type XdpBuilder } from "./xdp.ts";
@@ -21,6 +26,8 @@ const wideKeys = hash("wide_keys", 16, Fields, 8);
 const counters = perCpuArray("counters", Fields, 8);
 const arena = globalData("arena", 64);
 const programs = progArray("programs", 2);
+const ring = ringBuffer("ring", 4096);
+const three = subprogram("three", [], (f) => f.return(3));
 
 interface World {
   readonly p: XdpBuilder;
@@ -268,6 +275,76 @@ const rows: readonly {
     message: /^Cannot leave by an exit of another function/,
   },
   {
+    name: "leaving where a record is held",
+    write: ({ p }) => writeRecord(p, ring, Fields, XDP_DROP, () => p.goto(XDP_PASS)),
+    message: /^Cannot leave here: the record must be given back first$/,
+  },
+  {
+    name: "returning with a lock held",
+    write: ({ p, at }) => locked(p, at.mac, () => p.return(0)),
+    message: /^Cannot leave here: the lock must be given back first$/,
+  },
+  {
+    name: "leaving a loop around the one of an iterator",
+    write: ({ p }) => p.loop(({ done }) => forEachNumber(p, 0, 9, () => p.goto(done))),
+    message: /^Cannot leave here: the iterator must be given back first$/,
+  },
+  {
+    name: "records in a map that is no ring buffer",
+    write: ({ p }) => outputRecord(p, counters, p.stack(8), 8),
+    message: /^Cannot write records to map "counters": it is no ring buffer$/,
+  },
+  {
+    name: "a ring buffer of half a page",
+    write: () => ringBuffer("ring", 2048),
+    message: /^Cannot declare ring buffer "ring" of 2048 bytes: a power of two/,
+  },
+  {
+    name: "repeating half a time",
+    write: ({ p }) => p.repeat(0.5, () => {}),
+    message: /^Cannot repeat 0.5 times: a whole number above 0 is needed$/,
+  },
+  {
+    name: "sign-extending 32 bits to 32",
+    write: ({ at }) => at.word.read().signExtend(32, 4),
+    message: /^Cannot sign-extend 32 bits to 32: they are as many$/,
+  },
+  {
+    name: "reading a signed number in network order",
+    write: ({ at }) => at.port.readSigned(),
+    message: /^Cannot read a signed number in network order/,
+  },
+  {
+    name: "exchanging a byte",
+    write: ({ at }) => at.byte.exchange(1),
+    message: /^Cannot exchange atomically to 1 bytes: 4 or 8 are possible$/,
+  },
+  {
+    name: "an atomic operand that is too wide",
+    write: ({ at }) => at.word.fetchAdd(1n << 32n),
+    message: /^Cannot use 4294967296 as a constant: it does not fit 32 bits$/,
+  },
+  {
+    name: "a signed division by the constant 0",
+    write: ({ at }) => at.long.sdiv(0),
+    message: /^Cannot divide by the constant 0/,
+  },
+  {
+    name: "a function's name that is too long",
+    write: () => subprogram("sixteen_letters_", [], (f) => f.return(0)),
+    message: /^Cannot build function "sixteen_letters_": names have 1 to 15 letters/,
+  },
+  {
+    name: "a global function of an address of anything",
+    write: () => subprogram("f", [pointerTo(null)], (f) => f.return(0), { global: true }),
+    message: /^Cannot build global function "f": the verifier must know/,
+  },
+  {
+    name: "calling a function with too much",
+    write: ({ p }) => p.call(three, 1, 2),
+    message: /^Cannot call three with 2 arguments: it takes 0$/,
+  },
+  {
     name: "a program's name that is too long",
     write: () => xdp("sixteen_letters_", (p) => p.return(0)),
     message: /^Cannot build program "sixteen_letters_": names have 1 to 15 letters/,
@@ -350,6 +427,54 @@ test("compile() refuses fewer registers than a call takes", () => {
     message: "Cannot use 5 registers: 6 to 10 are possible",
   });
 });
+
+for (const { feature, what, write } of [
+  { feature: "cpuV4", what: "divide with signs", write: ({ at }) => at.word.sdiv(at.long) },
+  {
+    feature: "acquireRelease",
+    what: "load and acquire",
+    write: ({ at }) => at.word.loadAcquire(),
+  },
+  {
+    feature: "acquireRelease",
+    what: "store and release",
+    write: ({ at }) => at.word.storeRelease(1),
+  },
+  { feature: "mayGoto", what: "bound a loop", write: ({ p }) => p.mayLeave(XDP_PASS) },
+  {
+    feature: "openCodedIterators",
+    what: "iterate",
+    write: ({ p }) => forEachNumber(p, 0, 9, () => {}),
+  },
+] satisfies readonly {
+  readonly feature: FeatureName;
+  readonly what: string;
+  readonly write: (world: Pick<World, "p" | "at">) => void;
+}[]) {
+  test(`compile() refuses to ${what} for a target without ${feature}, with the author's line`, () => {
+    const program = xdp("newer", (p) => {
+      write({ p, at: new Pointer(p, p.contextRegister.register).as(Fields) });
+      p.return(0);
+    });
+    compile(program, { target: { ...OLDEST_TARGET, [feature]: true } });
+    const lacking = { ...NEWEST_TARGET, [feature]: false };
+    assert.throws(
+      () => compile(program, { target: lacking }),
+      (error) => {
+        assert.ok(error instanceof TargetError);
+        assert.equal(error.feature, feature);
+        assert.ok(error.source !== null && write.toString().includes(sourceOf(error.source)));
+        assert.match(error.message, new RegExp(`^Cannot ${what} at bpf/misuse.test.ts:\\d+: `));
+        return true;
+      },
+    );
+  });
+}
+
+const sourceOf = (location: SourceLocation): string =>
+  sourceText(location)
+    .replace(/^.*write: /, "")
+    .replace(/( \})?,$/, "");
 
 /** The first frame outside the builder: its own tests are authors too. */
 function authorFrame(error: Error): { file: string; line: number; column: number } | null {

@@ -13,6 +13,7 @@ import {
   type Operation,
   targetOf,
 } from "./ir.ts";
+import { INVERSE_JUMP } from "./isa.ts";
 import { reused } from "./reuse.ts";
 import { blocksOf, livenessOf, stepBack } from "./liveness.ts";
 import { sunk } from "./sink.ts";
@@ -37,6 +38,7 @@ const ROUNDS_MAX = 20;
 const PASSES: readonly ((code: readonly IrInstruction[]) => readonly IrInstruction[])[] = [
   folded,
   threaded,
+  straightened,
   withoutUnreachable,
   withoutIdleJumps,
   reused,
@@ -77,6 +79,29 @@ function threaded(code: readonly IrInstruction[]): readonly IrInstruction[] {
     return target === before
       ? instruction
       : { operation: { ...operation, target } as Operation, source };
+  });
+}
+
+/** A jump over a goto is the opposite jump to where that leads. */
+function straightened(code: readonly IrInstruction[]): readonly IrInstruction[] {
+  return code.flatMap((instruction, index): readonly IrInstruction[] => {
+    const { operation, source } = instruction;
+    const next = code[index + 1]?.operation;
+    const over = code[index + 2]?.operation;
+    if (operation.op === "jump" && next?.op === "goto" && over?.op === "label") {
+      const test = INVERSE_JUMP[operation.test];
+      if (test !== undefined && operation.target === over.label) {
+        return [{ operation: { ...operation, test, target: next.target }, source }];
+      }
+    }
+    const before = code[index - 1]?.operation;
+    const isSkipped =
+      operation.op === "goto" &&
+      before?.op === "jump" &&
+      next?.op === "label" &&
+      before.target === next.label &&
+      INVERSE_JUMP[before.test] !== undefined;
+    return isSkipped ? [] : [instruction];
   });
 }
 

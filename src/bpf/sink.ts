@@ -1,6 +1,7 @@
 /**
- * Moves loads down to where their value is read first, so that it holds a register no longer than it
- * must: authors like to read a struct's fields together, and hash ten words of them later.
+ * Moves loads and constants down to where their value is read first, so that it holds a register no
+ * longer than it must: authors like to read a struct's fields together, and hash ten words of them
+ * later.
  *
  * A load moves within its block, never past a store, an atomic operation, a call or an acquiring
  * load. Past other loads it may: plain loads of shared memory have no order among them, unless one
@@ -19,21 +20,23 @@ export function sunk(code: readonly IrInstruction[]): readonly IrInstruction[] {
 
 function sunkInBlock(block: readonly IrInstruction[]): readonly IrInstruction[] {
   const out: IrInstruction[] = [];
-  let waiting: (IrInstruction & { readonly operation: Extract<Operation, { op: "load" }> })[] = [];
-  const release = (wanted: (load: Extract<Operation, { op: "load" }>) => boolean): void => {
+  let waiting: readonly IrInstruction[] = [];
+  const release = (wanted: (operation: Operation) => boolean): void => {
     for (const instruction of waiting) if (wanted(instruction.operation)) out.push(instruction);
     waiting = waiting.filter(({ operation }) => !wanted(operation));
   };
   for (const instruction of block) {
-    const { operation, source } = instruction;
+    const { operation } = instruction;
+    if (mayStore(operation)) release(({ op }) => op === "load");
     const read = new Set<Register>(usedBy(operation));
     const written = definedBy(operation);
-    if (mayStore(operation)) release(() => true);
     // What it reads must be there, and what it writes nobody may still want.
-    release(
-      ({ to, base }) => read.has(to) || to === written || (written !== null && base === written),
-    );
-    if (operation.op === "load" && operation.acquire !== true) waiting.push({ operation, source });
+    release((other) => {
+      const to = definedBy(other);
+      const conflicts = written !== null && (to === written || usedBy(other).includes(written));
+      return conflicts || (to !== null && read.has(to));
+    });
+    if (canWait(operation)) waiting = [...waiting, instruction];
     else out.push(instruction);
   }
   // The last instruction may be a jump: nothing may come after it.
@@ -43,6 +46,20 @@ function sunkInBlock(block: readonly IrInstruction[]): readonly IrInstruction[] 
     return [...out, ...waiting, last];
   }
   return [...out, ...waiting];
+}
+
+function canWait(operation: Operation): boolean {
+  switch (operation.op) {
+    case "load":
+      return operation.acquire !== true;
+    case "wide":
+    case "frame":
+      return true;
+    case "move":
+      return "imm" in operation.from;
+    default:
+      return false;
+  }
 }
 
 function mayStore(operation: Operation): boolean {

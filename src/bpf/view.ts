@@ -2,7 +2,7 @@
  * Memory as a program sees it: pointers, and structs at a pointer whose fields read and write as
  * their layout says. Constant offsets cost nothing; they go into the instruction.
  */
-import type { BytesField, ByteOrder, Field, Fields, PadField, Struct } from "./layout.ts";
+import type { ByteOrder, Field, Fields, IntField, PadField, Struct } from "./layout.ts";
 import { type Base, FRAME_BASE, type Register } from "./ir.ts";
 import type { AtomicName, Size } from "./isa.ts";
 import { define, type Emitter, Expression, type Scalar, storedOperand, Value } from "./value.ts";
@@ -50,9 +50,9 @@ export class Pointer {
       if (field.kind === "pad") continue;
       const at = this.plus(layout.offsets[key] as number);
       view[key] =
-        field.kind === "bytes"
-          ? new BytesPlace(at, field.size)
-          : new Place(at, field.size, field.order);
+        field.kind === "int"
+          ? new Place(at, field.size, field.order)
+          : new BytesPlace(at, field.size);
     }
     return view as View<T>;
   }
@@ -65,9 +65,9 @@ export class Pointer {
 
 /** Fields of a struct in memory. Every mention reads memory: bind to a constant with `read()` to load once. */
 export type View<T extends Fields> = {
-  readonly [K in keyof T as T[K] extends PadField ? never : K]: T[K] extends BytesField
-    ? BytesPlace
-    : Place;
+  readonly [K in keyof T as T[K] extends PadField ? never : K]: T[K] extends IntField
+    ? Place
+    : BytesPlace;
 };
 
 /** A number in memory. */

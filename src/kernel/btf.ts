@@ -59,9 +59,13 @@ const TAKE_BTF: ReadonlySet<number> = new Set([
 export function loadMapBtf(spec: MapSpec): MapBtf | null {
   if (spec.value === null || !TAKE_BTF.has(spec.type)) return null;
   const btf = new BtfBuilder();
-  // Arrays insist on an integer of 32 bits; keys of hash maps are bytes to the kernel, whatever we see in them.
-  const keyTypeId =
-    spec.keySize === 4 ? btf.int("__u32", 4) : btf.array(btf.int("__u8", 1), spec.keySize);
+  const keyTypeId = keyTypeOf(spec, btf);
   const valueTypeId = btf.struct(spec.value);
   return { fd: loadBtf(btf.build(), spec.name), keyTypeId, valueTypeId };
+}
+
+/** Arrays insist on an integer of 32 bits; keys of hash maps are bytes to the kernel, whatever we see in them. */
+function keyTypeOf({ key, keySize }: MapSpec, btf: BtfBuilder): number {
+  if (key !== undefined) return btf.struct(key);
+  return keySize === 4 ? btf.int("__u32", 4) : btf.array(btf.int("__u8", 1), keySize);
 }

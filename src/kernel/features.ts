@@ -9,6 +9,7 @@ import type { Instruction } from "../bpf/isa.ts";
 import {
   Alu,
   assembleInstructions,
+  Atomic,
   CallKind,
   Class,
   FRAME,
@@ -17,8 +18,10 @@ import {
   SizeBits,
   Source,
 } from "../bpf/isa.ts";
+import type { Target } from "../bpf/target.ts";
 import { BpfAttribute, bpf, BpfCommand } from "./bpf-syscall.ts";
 import { errnoOf, KernelError } from "./errors.ts";
+import { kernelBtfIds } from "./kernel-btf.ts";
 import type { KernelVersion } from "./kernel-version.ts";
 import { isAtLeast, parseKernelVersion } from "./kernel-version.ts";
 import { AttachType } from "./links.ts";
@@ -30,6 +33,8 @@ export interface KernelFeatures {
   readonly version: KernelVersion;
   /** Instruction set v4: sign-extending moves and loads, plain byte swaps, 32-bit gotos (6.6). */
   readonly cpuV4: boolean;
+  /** What programs may be compiled for: `compile(program, { target })`. */
+  readonly target: Target;
   /** TC programs attach by link (6.6, CONFIG_NET_XGRESS). */
   readonly tcx: boolean;
   /** Look-ups in per-CPU arrays are inlined instead of called (6.10). */
@@ -42,14 +47,29 @@ export interface KernelFeatures {
  */
 export function probeFeatures(): KernelFeatures {
   const version = parseKernelVersion(release());
+  const target = probeTarget();
   return {
     release: release(),
     version,
-    cpuV4: loads(CPU_V4),
+    cpuV4: target.cpuV4,
+    target,
     tcx: hasTcx(),
     // The inlining leaves no trace a program could see: percpu_array_map_gen_lookup() in
     // kernel/bpf/arraymap.c, for x86-64 and arm64 since 6.10.
     perCpuArrayInlined: isAtLeast(version, 6, 10),
+  };
+}
+
+/**
+ * Asks the running kernel what programs for it may use.
+ * @throws {KernelError} NOT_PERMITTED
+ */
+export function probeTarget(): Target {
+  return {
+    cpuV4: loads(CPU_V4),
+    openCodedIterators: kernelBtfIds("function", new Set([ITERATOR])).has(ITERATOR),
+    mayGoto: loads(MAY_GOTO),
+    acquireRelease: loads(ACQUIRE_RELEASE),
   };
 }
 
@@ -88,6 +108,24 @@ const CPU_V4: readonly Instruction[] = [
   { code: Class.ALU64 | Alu.div, dst: 0, src: 0, offset: 1, imm: 1 },
   // gotol +0
   { code: Class.JMP32 | Jump.ja, dst: 0, src: 0, offset: 0, imm: 0 },
+  EXIT,
+];
+
+const ITERATOR = "bpf_iter_num_next";
+
+const ATOMIC_8 = Class.STX | Mode.ATOMIC | SizeBits[8];
+const R0_IS_0: Instruction = { code: Class.ALU64 | Alu.mov, dst: 0, src: 0, offset: 0, imm: 0 };
+
+const MAY_GOTO: readonly Instruction[] = [
+  R0_IS_0,
+  { code: Class.JMP | Jump.cond, dst: 0, src: 0, offset: 0, imm: 0 },
+  EXIT,
+];
+
+const ACQUIRE_RELEASE: readonly Instruction[] = [
+  R0_IS_0,
+  { code: ATOMIC_8, dst: FRAME, src: 0, offset: -8, imm: Atomic.storeRelease },
+  { code: ATOMIC_8, dst: 0, src: FRAME, offset: -8, imm: Atomic.loadAcquire },
   EXIT,
 ];
 

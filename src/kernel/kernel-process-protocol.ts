@@ -75,4 +75,6 @@ export const cloneable = (image: ProgramImage): ProgramImage => ({
   maps: image.maps.map(({ instruction, map }) => ({ instruction, map: withoutLayout(map) })),
 });
 
-const withoutLayout = (map: MapSpec): MapSpec => ({ ...map, value: null });
+function withoutLayout({ name, type, keySize, valueSize, maxEntries, flags }: MapSpec): MapSpec {
+  return { name, type, keySize, valueSize, maxEntries, flags, value: null };
+}

@@ -9,6 +9,7 @@ import { ProgramType } from "../bpf/image.ts";
 import { BpfAttribute, bpf, BpfCommand, objectInfo, textAt } from "./bpf-syscall.ts";
 import { loadBtf } from "./btf.ts";
 import { errnoOf, KernelError } from "./errors.ts";
+import { kernelBtfIds } from "./kernel-btf.ts";
 import { addressOf, call, cString, memory, offHeap } from "./libc.ts";
 import { notPermitted } from "./not-permitted.ts";
 
@@ -83,6 +84,7 @@ function loadWith(
   const funcInfo = offHeap(image.funcInfo);
   const lineInfo = offHeap(image.lineInfo);
   relocate(instructions, image, mapFd);
+  nameKernelSymbols(instructions, image);
 
   const attribute = new BpfAttribute(152)
     .u32(0, image.type)
@@ -140,6 +142,27 @@ function relocate(instructions: Uint8Array, image: ProgramImage, mapFd: MapResol
   const view = new DataView(instructions.buffer, instructions.byteOffset, instructions.byteLength);
   for (const { instruction, map } of image.maps) {
     view.setInt32(instruction * 8 + 4, mapFd(map), true);
+  }
+}
+
+/** Writes the BTF id of each function or variable of the kernel that the image names. */
+function nameKernelSymbols(instructions: Uint8Array, image: ProgramImage): void {
+  const { symbols = [] } = image;
+  const view = new DataView(instructions.buffer, instructions.byteOffset, instructions.byteLength);
+  for (const kind of ["function", "variable"] as const) {
+    const wanted = symbols.filter((symbol) => symbol.kind === kind);
+    if (wanted.length === 0) continue;
+    const ids = kernelBtfIds(kind, new Set(wanted.map(({ name }) => name)));
+    for (const { instruction, name } of wanted) {
+      const id = ids.get(name);
+      if (id === undefined) {
+        throw new KernelError(
+          `Cannot load program "${image.name}": this kernel has no ${kind} "${name}" for programs`,
+          { code: "PROG_LOAD" },
+        );
+      }
+      view.setInt32(instruction * 8 + 4, id, true);
+    }
   }
 }
 
