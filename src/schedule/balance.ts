@@ -10,7 +10,8 @@
  * the measurements). Everything is decided in rank order, so the order of the list has no say.
  */
 import type { Arrivals } from "./arrivals.ts";
-import { SLOTS } from "./arrivals.ts";
+import type { Contest } from "./contest.ts";
+import { contest } from "./contest.ts";
 import type { Racer } from "./racer.ts";
 import { copyFactor, POSITIONS, positionOf } from "./racer.ts";
 import { MIN_BUCKETS_PER_MEMBER } from "./table-size.ts";
@@ -18,7 +19,7 @@ import { MIN_BUCKETS_PER_MEMBER } from "./table-size.ts";
 /** How far a share may be from the weight: 2 %, or one bucket. */
 const TOLERANCE = 0.02;
 /** Gains of the common steps. */
-const GAINS = [0.7, 0.2, 0.2, 0.15, 0.15];
+const GAINS = [0.5, 0.25, 0.2, 0.15, 0.15];
 /**
  * A step aims this many buckets inside the tolerance, as what it moves is random too, but leaves at
  * least this part of the tolerance alone.
@@ -32,44 +33,44 @@ const MAX_ROUNDS = 60;
 
 interface Balance {
   readonly racers: readonly Racer[];
-  readonly arrivals: Arrivals;
   readonly copies: number;
+  readonly contest: Contest;
   /** Ranks, by bucket. */
   readonly owners: Uint16Array;
+  /** Handicap of rank r on copy c, at `c * racers.length + r`. */
+  readonly handicaps: Float64Array;
+  /** Buckets of each rank, and of these the ones nobody contests. */
   readonly counts: Int32Array;
+  readonly settled: Int32Array;
   /** Share in buckets, and the least and most that a count may be. */
   readonly shares: Float64Array;
   readonly lows: Int32Array;
   readonly highs: Int32Array;
-  /** Handicap of rank r on copy c, at `c * racers.length + r`. */
-  readonly handicaps: Float64Array;
 }
 
-/** The rank that owns each bucket. Every count is within the tolerance when this returns. */
-export function balancedOwners(
-  racers: readonly Racer[],
-  arrivals: Arrivals,
-  size: number,
-): Uint16Array {
-  const balance = start(racers, arrivals, size);
-  assignAll(balance);
+/** The rank that owns each bucket. Every count is within the tolerance. */
+export function balance(racers: readonly Racer[], arrivals: Arrivals, size: number): Uint16Array {
+  const state = start(racers, arrivals, size);
+  assignAll(state);
   for (const gain of GAINS) {
-    stepAll(balance, gain);
-    assignAll(balance);
+    stepAll(state, gain);
+    assignAll(state);
   }
+  const { counts, lows, highs } = state;
+  const places = placesOf(state.contest, racers.length);
   for (let round = 0; round < MAX_ROUNDS; round++) {
     let outside = 0;
     for (let rank = 0; rank < racers.length; rank++) {
-      const count = balance.counts[rank]!;
-      if (count > balance.highs[rank]!) shed(balance, rank, count - balance.highs[rank]!);
-      else if (count < balance.lows[rank]!) win(balance, rank, balance.lows[rank]! - count);
+      const count = counts[rank]!;
+      if (count > highs[rank]!) shift(state, places, rank, count - highs[rank]!, true);
+      else if (count < lows[rank]!) shift(state, places, rank, lows[rank]! - count, false);
       else continue;
       outside++;
     }
-    if (outside === 0) return balance.owners;
+    if (outside === 0) return state.owners;
   }
-  moveRest(balance);
-  return balance.owners;
+  moveRest(state);
+  return state.owners;
 }
 
 function start(racers: readonly Racer[], arrivals: Arrivals, size: number): Balance {
@@ -92,30 +93,39 @@ function start(racers: readonly Racer[], arrivals: Arrivals, size: number): Bala
     }
   }
   const owners = new Uint16Array(size);
+  const settled = new Int32Array(count);
+  const contested = contest(racers, arrivals, shares, owners, settled);
+  for (let copy = 1; copy < copies; copy++) owners.copyWithin(copy * POSITIONS, 0, POSITIONS);
+  for (let rank = 0; rank < count; rank++) settled[rank]! *= copies;
+  const counts = new Int32Array(count);
   return {
     racers,
-    arrivals,
     copies,
+    contest: contested,
     owners,
-    counts: new Int32Array(count),
+    handicaps,
+    counts,
+    settled,
     shares,
     lows,
     highs,
-    handicaps,
   };
 }
 
-/** Every bucket to the first arrival, handicaps counted. */
-function assignAll({ arrivals, copies, owners, counts, handicaps, racers }: Balance): void {
-  const { ranks, times } = arrivals;
-  counts.fill(0);
+/** Every contested bucket to the first arrival, handicaps counted. */
+function assignAll(state: Balance): void {
+  const { copies, owners, counts, handicaps, racers, settled } = state;
+  const { positions, starts, ranks, times } = state.contest;
+  counts.set(settled);
   for (let copy = 0; copy < copies; copy++) {
     const row = copy * racers.length;
-    for (let position = 0; position < POSITIONS; position++) {
-      const end = SLOTS * position + arrivals.counts[position]!;
+    const from = copy * POSITIONS;
+    let entry = 0;
+    for (let i = 0; i < positions.length; i++) {
+      const end = starts[i + 1]!;
       let best = Infinity;
       let owner = 0;
-      for (let entry = SLOTS * position; entry < end; entry++) {
+      for (; entry < end; entry++) {
         const rank = ranks[entry]!;
         const time = times[entry]! * handicaps[row + rank]!;
         if (time < best) {
@@ -123,27 +133,47 @@ function assignAll({ arrivals, copies, owners, counts, handicaps, racers }: Bala
           owner = rank;
         }
       }
-      owners[copy * POSITIONS + position] = owner;
+      owners[from + positions[i]!] = owner;
       counts[owner]!++;
     }
   }
 }
 
 /** One common step: whoever has too much is slowed in proportion, whoever has too little sped up. */
-function stepAll(balance: Balance, gain: number): void {
-  const { counts, shares, racers } = balance;
+function stepAll(state: Balance, gain: number): void {
+  const { counts, shares, racers } = state;
   for (let rank = 0; rank < racers.length; rank++) {
     const share = shares[rank]!;
     const tolerance = Math.max(TOLERANCE * share, 1);
     const near = Math.max(tolerance - MARGIN_BUCKETS, tolerance * LEFT_ALONE);
     const count = Math.max(counts[rank]!, share / MAX_STEP);
     const wanted = Math.min(Math.max(count, share - near), share + near);
-    handicap(balance, rank, 1 + gain * (Math.min(count / wanted, MAX_STEP) - 1));
+    handicap(state, rank, 1 + gain * (Math.min(count / wanted, MAX_STEP) - 1));
   }
 }
 
 function handicap({ handicaps, copies, racers }: Balance, rank: number, factor: number): void {
   for (let copy = 0; copy < copies; copy++) handicaps[copy * racers.length + rank]! *= factor;
+}
+
+/** Where each rank is in the contest: rank r at `indexes` from `starts[r]` to `starts[r + 1]`. */
+interface Places {
+  readonly starts: Uint32Array;
+  readonly indexes: Uint32Array;
+}
+
+function placesOf({ positions, starts: entries, ranks }: Contest, count: number): Places {
+  const starts = new Uint32Array(count + 1);
+  for (let entry = 0; entry < ranks.length; entry++) starts[ranks[entry]! + 1]!++;
+  for (let rank = 0; rank < count; rank++) starts[rank + 1]! += starts[rank]!;
+  const next = starts.slice(0, count);
+  const indexes = new Uint32Array(ranks.length);
+  for (let i = 0; i < positions.length; i++) {
+    for (let entry = entries[i]!; entry < entries[i + 1]!; entry++) {
+      indexes[next[ranks[entry]!]!++] = i;
+    }
+  }
+  return { starts, indexes };
 }
 
 /** A bucket where a rank and a rival are close: by what factor one of them would have to be slower. */
@@ -153,40 +183,26 @@ interface Close {
   rival: number;
 }
 
-/** Slows `rank` until the `count` buckets where its lead is smallest are the next one's. */
-function shed(balance: Balance, rank: number, count: number): void {
-  const { moved, gap } = closest(balance, rank, count, true);
-  for (const { bucket, rival } of moved) give(balance, bucket, rival);
-  handicap(balance, rank, gap);
-}
-
-/** Speeds `rank` up until it is first at the `count` buckets where it lags least. */
-function win(balance: Balance, rank: number, count: number): void {
-  const { moved, gap } = closest(balance, rank, count, false);
-  for (const { bucket } of moved) give(balance, bucket, rank);
-  handicap(balance, rank, 1 / gap);
-}
-
 /**
- * The `count` buckets with the smallest gap, of those `rank` owns (`own`) or came to in time behind
- * their owner, and the factor that moves these and no others: halfway to the next gap.
+ * Slows `rank` until the `count` buckets where its lead is smallest are the next one's (`own`), or
+ * speeds it up until it is first at the `count` buckets where it lags least. The handicap is the one
+ * that moves these and no others: halfway to the next gap.
  */
-function closest(
-  balance: Balance,
-  rank: number,
-  count: number,
-  own: boolean,
-): { moved: Close[]; gap: number } {
-  const { arrivals, copies, owners, racers } = balance;
-  const racer = racers[rank]!;
+function shift(state: Balance, places: Places, rank: number, count: number, own: boolean): void {
+  const {
+    copies,
+    owners,
+    contest: { positions },
+  } = state;
   /** Smallest gap first, one more than asked for. */
   const found: Close[] = [];
   const close: Close = { bucket: 0, gap: 0, rival: 0 };
-  for (let visit = 0; visit < arrivals.visits[rank]!; visit++) {
-    const position = positionOf(racer, visit);
+  for (let place = places.starts[rank]!; place < places.starts[rank + 1]!; place++) {
+    const index = places.indexes[place]!;
     for (let copy = 0; copy < copies; copy++) {
-      close.bucket = copy * POSITIONS + position;
-      if ((owners[close.bucket] === rank) !== own || !compare(balance, rank, own, close)) continue;
+      close.bucket = copy * POSITIONS + positions[index]!;
+      if ((owners[close.bucket] === rank) !== own) continue;
+      compare(state, rank, index, copy, own, close);
       if (found.length > count && close.gap >= found[count]!.gap) continue;
       let at = found.length;
       while (at > 0 && found[at - 1]!.gap > close.gap) at--;
@@ -195,21 +211,28 @@ function closest(
     }
   }
   const moved = found.slice(0, count);
+  for (const { bucket, rival } of moved) give(state, bucket, own ? rival : rank);
   const last = moved.at(-1)?.gap ?? 1;
-  return { moved, gap: (last + (found[count]?.gap ?? last)) / 2 };
+  const gap = (last + (found[count]?.gap ?? last)) / 2;
+  handicap(state, rank, own ? gap : 1 / gap);
 }
 
-/** Fills in the gap of `rank` to the best of the others at a bucket; false if one of the two is not there. */
-function compare(balance: Balance, rank: number, own: boolean, close: Close): boolean {
-  const { ranks, times, counts } = balance.arrivals;
-  const position = close.bucket & (POSITIONS - 1);
-  const row = (close.bucket >>> 16) * balance.racers.length;
-  const end = SLOTS * position + counts[position]!;
+/** Fills in the gap of `rank` to the best of the others at the i-th contested position. */
+function compare(
+  { racers, handicaps, contest: { starts, ranks, times } }: Balance,
+  rank: number,
+  index: number,
+  copy: number,
+  own: boolean,
+  close: Close,
+): void {
+  const row = copy * racers.length;
+  const end = starts[index + 1]!;
   let mine = Infinity;
   let best = Infinity;
-  for (let entry = SLOTS * position; entry < end; entry++) {
+  for (let entry = starts[index]!; entry < end; entry++) {
     const other = ranks[entry]!;
-    const time = times[entry]! * balance.handicaps[row + other]!;
+    const time = times[entry]! * handicaps[row + other]!;
     if (other === rank) mine = time;
     else if (time < best) {
       best = time;
@@ -217,7 +240,6 @@ function compare(balance: Balance, rank: number, own: boolean, close: Close): bo
     }
   }
   close.gap = own ? best / mine : mine / best;
-  return mine < Infinity && best < Infinity;
 }
 
 function give({ owners, counts }: Balance, bucket: number, rank: number): void {
@@ -230,15 +252,15 @@ function give({ owners, counts }: Balance, bucket: number, rank: number): void {
  * Ends what the rounds left: whoever lacks a bucket takes it from one who can spare it, then whoever
  * has one too many gives it to one with room, each time the first in its own order of visits.
  */
-function moveRest(balance: Balance): void {
-  const { racers, owners, counts, lows, highs, copies } = balance;
+function moveRest(state: Balance): void {
+  const { racers, owners, counts, lows, highs, copies } = state;
   /** The first buckets on `racer`'s way whose owner `mayGive`, while `wants`. */
   const pull = (racer: Racer, wants: () => boolean, mayGive: (owner: number) => boolean): void => {
     for (let visit = 0; visit < POSITIONS && wants(); visit++) {
       for (let copy = 0; copy < copies && wants(); copy++) {
         const bucket = copy * POSITIONS + positionOf(racer, visit);
         const owner = owners[bucket]!;
-        if (owner !== racer.rank && mayGive(owner)) give(balance, bucket, racer.rank);
+        if (owner !== racer.rank && mayGive(owner)) give(state, bucket, racer.rank);
       }
     }
   };

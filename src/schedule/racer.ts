@@ -19,7 +19,9 @@ export interface Racer {
   /** 0 for the first name in code unit order; decides ties, so that the order given does not. */
   readonly rank: number;
   readonly weight: number;
-  /** 0 to 1, where inside its step of the clock it arrives: keeps equal weights from tying. */
+  /** 1 / weight: how long its step of the clock takes. */
+  readonly pace: number;
+  /** 0 to 1/65536, the shortest step: when after the beginning of a step it arrives. Keeps equal weights from tying. */
   readonly phase: number;
   /** Odd multipliers and their inverses mod 2^16, and addends. Fields, not arrays: they are read per visit. */
   readonly m0: number;
@@ -48,7 +50,8 @@ export function racersOf(members: readonly Member[]): Racer[] {
         member,
         rank,
         weight,
-        phase: digest.readUInt32LE(12) / 2 ** 32,
+        pace: 1 / weight,
+        phase: digest.readUInt32LE(12) / 2 ** 48,
         m0,
         m1,
         m2,
@@ -94,9 +97,8 @@ export const clock: Float64Array = (() => {
 })();
 
 /** When the racer makes visit `visit`, on copy 0. */
-export function visitTime({ phase, weight }: Racer, visit: number): number {
-  const begin = clock[visit]!;
-  return (begin + phase * (clock[visit + 1]! - begin)) / weight;
+export function visitTime({ phase, pace }: Racer, visit: number): number {
+  return (clock[visit]! + phase) * pace;
 }
 
 /**

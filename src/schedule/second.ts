@@ -1,7 +1,8 @@
 /**
- * Who takes each bucket when its owner is not usable: of the racers the earliest, but every owner's
+ * Who takes each bucket when its owner is not usable: the first in the race, but every owner's
  * buckets are spread over the others exactly in proportion to their weights, rounded down or up.
- * So one backend that fails loads no other by more than its share of the failed one's buckets.
+ * So one backend that fails loads no other by more than its share of the failed one's buckets. Who
+ * gets the rounding up is seen over all owners together, so that several that fail do not either.
  */
 import type { Arrivals } from "./arrivals.ts";
 import { SLOTS } from "./arrivals.ts";
@@ -9,145 +10,164 @@ import type { Racer } from "./racer.ts";
 import { POSITIONS } from "./racer.ts";
 
 const NOBODY = 0xffff;
-/** Owners are done in groups, so that the counts of a group and the others fit a cache. */
-const GROUP_CELLS = 1 << 20;
+/**
+ * Whoever owns a bucket more than its weight says is second choice of so many less, and the other
+ * way round. It is most at 120 buckets: with 1 % of a thousand members down, what a member of that
+ * size may have too much is the fewest times what chance brings it. Larger and smaller ones have
+ * more to lose from it when many are down than to gain when few are.
+ */
+function lean(share: number): number {
+  return Math.min(share / 4, 3600 / share);
+}
 
-/** The rank that takes each bucket next; needs two racers at least. */
+interface Choice {
+  readonly arrivals: Arrivals;
+  readonly weights: Float64Array;
+  readonly heaviest: number;
+  readonly seconds: Uint16Array;
+  /** Buckets of the owner at hand that each other has taken. */
+  readonly taken: Uint32Array;
+  /** How many more of all owners' buckets each may take as rounding up. */
+  readonly room: Float64Array;
+  /** The ranks with room are among the first `openCount`, and get what nobody came for in turn. */
+  readonly open: Uint16Array;
+  openCount: number;
+  turn: number;
+}
+
+/** The rank that takes each bucket next, given the rank that owns it; needs two racers at least. */
 export function secondChoices(
   racers: readonly Racer[],
   arrivals: Arrivals,
   owners: Uint16Array,
 ): Uint16Array {
-  const seconds = new Uint16Array(owners.length).fill(NOBODY);
   const count = racers.length;
-  const group = Math.max(1, Math.floor(GROUP_CELLS / count));
-  for (let from = 0; from < count; from += group) {
-    chooseFor(racers, arrivals, owners, seconds, from, Math.min(from + group, count));
+  const weights = Float64Array.from(racers, ({ weight }) => weight);
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  const { starts, buckets } = bucketsByOwner(owners, count);
+  const choice: Choice = {
+    arrivals,
+    weights,
+    heaviest: weights.reduce((most, weight) => Math.max(most, weight), 0),
+    seconds: new Uint16Array(owners.length),
+    taken: new Uint32Array(count),
+    room: weights.map((weight, rank) => {
+      const share = (owners.length * weight) / sum;
+      return share + lean(share) * (share - (starts[rank + 1]! - starts[rank]!));
+    }),
+    open: Uint16Array.from(racers, ({ rank }) => rank),
+    openCount: count,
+    turn: 0,
+  };
+  for (let owner = 0; owner < count; owner++) {
+    const own = buckets.subarray(starts[owner], starts[owner + 1]);
+    choice.taken[owner] = 0xffff_ffff;
+    chooseFor(choice, own, own.length / (sum - weights[owner]!));
+    choice.taken[owner] = 0;
+    for (const bucket of own) choice.taken[choice.seconds[bucket]!] = 0;
   }
-  return seconds;
+  return choice.seconds;
 }
 
-/** Chooses for the buckets of owners `from` to `to`, exclusive. */
-function chooseFor(
-  racers: readonly Racer[],
-  arrivals: Arrivals,
-  owners: Uint16Array,
-  seconds: Uint16Array,
-  from: number,
-  to: number,
-): void {
-  const count = racers.length;
-  const weights = Uint16Array.from(racers, (racer) => racer.weight);
-  const rates = ratesOf(racers, owners);
-  const heaviest = weights.reduce((most, weight) => Math.max(most, weight), 0);
-  /** How many buckets of an owner each other has taken, a row per owner. */
-  const taken = new Int32Array((to - from) * count);
-  const left: number[] = [];
-  const leftOf = new Int32Array(count);
-  for (let bucket = 0; bucket < owners.length; bucket++) {
-    const owner = owners[bucket]!;
-    if (owner < from || owner >= to) continue;
-    const row = (owner - from) * count;
-    const rate = rates[owner]!;
-    // In a large pool every share is below one bucket, and rounded down there is none to give.
-    const whole = heaviest * rate < 1 ? 0 : 1;
-    const rank = earliest(arrivals, weights, bucket, owner, taken, row, rate, whole);
-    if (rank === NOBODY) {
-      left.push(bucket);
-      leftOf[owner]!++;
-    } else {
-      seconds[bucket] = rank;
-      taken[row + rank]!++;
+/** Chooses for the buckets of one owner, of which the others get `rate` for a unit of weight. */
+function chooseFor(choice: Choice, own: Uint32Array, rate: number): void {
+  let left = own;
+  let lacking = 0;
+  // In a large pool every share is below one bucket, and rounded down there is none to give.
+  if (choice.heaviest * rate >= 1) {
+    const rest: number[] = [];
+    for (let i = 0; i < own.length; i++) {
+      const rank = firstBelow(choice, own[i]!, rate);
+      if (rank === NOBODY) rest.push(own[i]!);
+      else take(choice, own[i]!, rank);
     }
+    left = new Uint32Array(rest);
+    lacking = lack(choice, rate);
   }
-  // What the shares rounded down still lack comes first; the rest is rounding up.
-  const lacking = new Int32Array(count);
-  const cursors = new Uint16Array(count);
-  for (let owner = from; owner < to; owner++) {
-    cursors[owner] = (owner + 1) % count;
-    if (leftOf[owner]! > 0) {
-      lacking[owner] = lack(weights, owner, taken, (owner - from) * count, rates[owner]!);
-    }
-  }
-  for (const bucket of left) {
-    const owner = owners[bucket]!;
-    const row = (owner - from) * count;
-    const rate = rates[owner]!;
-    let rank = NOBODY;
-    if (leftOf[owner]! > lacking[owner]!) {
-      rank = earliest(arrivals, weights, bucket, owner, taken, row, rate, 0);
-    }
-    if (rank === NOBODY) {
-      const whole = lacking[owner]! > 0 ? 1 : 0;
-      rank = cursors[owner]!;
-      while (rank === owner || !fits(taken[row + rank]!, weights[rank]! * rate, whole)) {
-        rank = (rank + 1) % count;
-      }
-      cursors[owner] = rank;
-      lacking[owner]! -= whole;
-    }
-    seconds[bucket] = rank;
-    taken[row + rank]!++;
-    leftOf[owner]!--;
+  for (let i = 0; i < left.length; i++) {
+    const bucket = left[i]!;
+    // What the shares rounded down still lack is kept back; the rest is rounding up.
+    let rank = left.length - i > lacking ? firstWithRoom(choice, bucket, rate) : NOBODY;
+    if (rank === NOBODY && lacking > 0) {
+      rank = nextLacking(choice, rate);
+      lacking--;
+    } else if (rank === NOBODY) rank = nextOpen(choice, rate);
+    take(choice, bucket, rank);
   }
 }
 
-/** Buckets of each owner for a unit of another's weight. */
-function ratesOf(racers: readonly Racer[], owners: Uint16Array): Float64Array {
-  const counts = new Float64Array(racers.length);
-  for (let bucket = 0; bucket < owners.length; bucket++) counts[owners[bucket]!]!++;
-  let sum = 0;
-  for (const { weight } of racers) sum += weight;
-  return counts.map((count, rank) => count / (sum - racers[rank]!.weight));
+function take({ seconds, taken, room }: Choice, bucket: number, rank: number): void {
+  seconds[bucket] = rank;
+  taken[rank]!++;
+  room[rank]!--;
 }
 
-/**
- * The first racer at `bucket`, not its owner, that can take one more: within its share rounded down
- * (`whole` 1) or up (`whole` 0). NOBODY if none of those that came in time can.
- */
-function earliest(
-  arrivals: Arrivals,
-  weights: Uint16Array,
-  bucket: number,
-  owner: number,
-  taken: Int32Array,
-  row: number,
-  rate: number,
-  whole: 0 | 1,
-): number {
-  const { counts, ranks, times } = arrivals;
+/** The first to come to `bucket` of those that have not got their share rounded down. */
+function firstBelow({ arrivals, weights, taken }: Choice, bucket: number, rate: number): number {
   const position = bucket & (POSITIONS - 1);
-  const end = SLOTS * position + counts[position]!;
-  let best = Infinity;
-  let first = NOBODY;
-  for (let entry = SLOTS * position; entry < end; entry++) {
-    const time = times[entry]!;
-    if (time >= best) continue;
-    const rank = ranks[entry]!;
-    if (rank === owner || !fits(taken[row + rank]!, weights[rank]! * rate, whole)) continue;
-    best = time;
-    first = rank;
+  const end = SLOTS * position + arrivals.counts[position]!;
+  for (let slot = SLOTS * position; slot < end; slot++) {
+    const rank = arrivals.cells[slot]! & 0xffff;
+    if (taken[rank]! + 1 <= weights[rank]! * rate) return rank;
   }
-  return first;
+  return NOBODY;
 }
 
-/** Whether one more than `count` is at most `share` rounded down (`whole` 1) or up (0). */
-function fits(count: number, share: number, whole: 0 | 1): boolean {
-  return whole === 1 ? count + 1 <= share : count < share;
+/** The first to come to `bucket` of those that may have their share rounded up. */
+function firstWithRoom(choice: Choice, bucket: number, rate: number): number {
+  const { arrivals, weights, taken, room } = choice;
+  const position = bucket & (POSITIONS - 1);
+  const end = SLOTS * position + arrivals.counts[position]!;
+  for (let slot = SLOTS * position; slot < end; slot++) {
+    const rank = arrivals.cells[slot]! & 0xffff;
+    if (room[rank]! > 0 && taken[rank]! < weights[rank]! * rate) return rank;
+  }
+  return NOBODY;
 }
 
-/** How many buckets of `owner` the others need until each has its share rounded down. */
-function lack(
-  weights: Uint16Array,
-  owner: number,
-  taken: Int32Array,
-  row: number,
-  rate: number,
-): number {
+/** How many buckets the others need until each has its share rounded down. */
+function lack({ weights, taken }: Choice, rate: number): number {
   let lacking = 0;
   for (let rank = 0; rank < weights.length; rank++) {
-    const missing = Math.floor(weights[rank]! * rate) - taken[row + rank]!;
-    if (rank !== owner && missing > 0) lacking += missing;
+    lacking += Math.max(0, Math.floor(weights[rank]! * rate) - taken[rank]!);
   }
   return lacking;
+}
+
+function nextLacking(choice: Choice, rate: number): number {
+  const { weights, taken } = choice;
+  for (;;) {
+    choice.turn = (choice.turn + 1) % weights.length;
+    if (taken[choice.turn]! + 1 <= weights[choice.turn]! * rate) return choice.turn;
+  }
+}
+
+/** Whoever's turn it is of those with room; of all if none of these may have another of this owner's. */
+function nextOpen(choice: Choice, rate: number): number {
+  const { weights, taken, room, open } = choice;
+  for (let tries = choice.openCount; tries > 0; tries--) {
+    choice.turn = choice.turn + 1 < choice.openCount ? choice.turn + 1 : 0;
+    const rank = open[choice.turn]!;
+    if (room[rank]! <= 0) open[choice.turn] = open[--choice.openCount]!;
+    else if (taken[rank]! < weights[rank]! * rate) return rank;
+  }
+  let rank = 0;
+  while (taken[rank]! >= weights[rank]! * rate) rank++;
+  return rank;
+}
+
+/** The buckets of owner o are `buckets` from `starts[o]` to `starts[o + 1]`. */
+function bucketsByOwner(
+  owners: Uint16Array,
+  count: number,
+): { starts: Uint32Array; buckets: Uint32Array } {
+  const starts = new Uint32Array(count + 1);
+  for (let bucket = 0; bucket < owners.length; bucket++) starts[owners[bucket]! + 1]!++;
+  for (let owner = 0; owner < count; owner++) starts[owner + 1]! += starts[owner]!;
+  const next = starts.slice(0, count);
+  const buckets = new Uint32Array(owners.length);
+  for (let bucket = 0; bucket < owners.length; bucket++) {
+    buckets[next[owners[bucket]!]!++] = bucket;
+  }
+  return { starts, buckets };
 }

@@ -6,7 +6,7 @@
  * base and second choices come about, and what they cost.
  */
 import { race, visitsBefore } from "./arrivals.ts";
-import { balancedOwners } from "./balance.ts";
+import { balance } from "./balance.ts";
 import type { Racer } from "./racer.ts";
 import { arrivalTime, copyFactor, POSITIONS, positionOf, racersOf, visitTime } from "./racer.ts";
 import { secondChoices } from "./second.ts";
@@ -52,7 +52,7 @@ export function buildTable(members: readonly Member[]): TablePlan {
     return { size, members: plain, base, second: new Uint16Array(size).fill(NO_OWNER) };
   }
   const arrivals = race(racers);
-  const owners = balancedOwners(racers, arrivals, size);
+  const owners = balance(racers, arrivals, size);
   const seconds = secondChoices(racers, arrivals, owners);
   const members16 = Uint16Array.from(racers, (racer) => racer.member);
   for (let bucket = 0; bucket < size; bucket++) {

@@ -12,6 +12,21 @@ test("buildTablesInWorker() gives what buildTable() gives, in the order asked", 
   assert.deepEqual(plans, [POOL, OTHER, POOL].map(buildTable));
 });
 
+test("buildTablesInWorker() gives the same when several threads share the pools", async () => {
+  const pools = Array.from({ length: 24 }, (_, i) =>
+    Array.from({ length: (7 * i) % 24 }, (_, j) => ({ name: `web-${i}-${j}`, weight: 1 + j })),
+  );
+  const plans = await buildTablesInWorker(pools);
+  assert.deepEqual(plans, pools.map(buildTable));
+});
+
+test("buildTablesInWorker() fails when one pool is refused, and gives nothing for no pools", async () => {
+  const refused = [{ name: "web-1", weight: 0 }];
+  const pools = [...Array.from({ length: 20 }, () => POOL), refused, OTHER];
+  await assert.rejects(buildTablesInWorker(pools), { code: "WEIGHT" });
+  assert.deepEqual(await buildTablesInWorker([]), []);
+});
+
 test("TableWorker carries a refusal over and goes on", async () => {
   await using worker = new TableWorker();
   await assert.rejects(

@@ -2,6 +2,7 @@
  * Builds tables off the main thread, so that packets' bookkeeping and BGP timers do not wait for
  * them. One thread, started with the first request and kept warm until closed.
  */
+import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { ScheduleErrorCode } from "./schedule-error.ts";
 import { ScheduleError } from "./schedule-error.ts";
@@ -95,10 +96,44 @@ export class TableWorker implements AsyncDisposable {
   }
 }
 
-/** Plans for several pools, built in a thread that is started for it and ended after it. */
+/** To start another thread takes as long as to build the tables of so many pools. */
+const POOLS_PER_THREAD = 4;
+const MAX_THREADS = 8;
+
+/**
+ * Plans for several pools, in the order given, built in threads that are started for it and ended
+ * after it: as many as there are cores, but no more than 8 and than there is work for.
+ * @throws {ScheduleError} the first failure, as `TableWorker.build` does
+ */
 export async function buildTablesInWorker(
   pools: readonly (readonly Member[])[],
 ): Promise<TablePlan[]> {
-  await using worker = new TableWorker();
-  return await worker.buildAll(pools);
+  const threads = Math.min(
+    availableParallelism(),
+    MAX_THREADS,
+    Math.max(1, Math.floor(pools.length / POOLS_PER_THREAD)),
+  );
+  const workers = Array.from({ length: threads }, () => new TableWorker());
+  try {
+    const plans = new Map<number, TablePlan>();
+    const left = bySize(pools);
+    await Promise.all(
+      workers.map(async (worker) => {
+        for (let index = left.pop(); index !== undefined; index = left.pop()) {
+          plans.set(index, await worker.build(pools[index]!));
+        }
+      }),
+    );
+    return pools.map((_, index) => plans.get(index)!);
+  } finally {
+    await Promise.all(workers.map((worker) => worker.close()));
+  }
+}
+
+/**
+ * Indexes of `pools`, the one with most members last: each thread takes the largest that is left as
+ * soon as it is free, so none waits long for another at the end.
+ */
+function bySize(pools: readonly (readonly Member[])[]): number[] {
+  return [...pools.keys()].toSorted((a, b) => pools[a]!.length - pools[b]!.length || b - a);
 }
