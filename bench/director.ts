@@ -4,13 +4,14 @@ import { Arena } from "../src/apply/arena.ts";
 import { DirectorTables } from "../src/apply/director-tables.ts";
 import { compile } from "../src/bpf/program.ts";
 import type { MapSpec, ProgramImage } from "../src/bpf/image.ts";
-import { directorMaps } from "../src/datapath/director/maps.ts";
+import { CounterMemory } from "../src/datapath/counter-memory.ts";
+import { directorMaps, trafficCounter } from "../src/datapath/director/maps.ts";
 import { directorProgram } from "../src/datapath/director/program.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
 import { ArenaHeader, IndexHead, ServiceSlot } from "../src/datapath/layout.ts";
-import { directorReasons, type DirectorReason } from "../src/datapath/reasons.ts";
+import { directorReasonIndex, type DirectorReason } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts";
-import { sumPerCpu } from "../src/kernel/per-cpu.ts";
+import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { makePinDirectory, replacePin } from "../src/kernel/pins.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
 import { mac } from "../src/net/mac.ts";
@@ -25,12 +26,18 @@ export class BenchDirector {
   readonly program: BpfProgram;
   readonly #maps: ReadonlyMap<MapSpec, BpfMap>;
   readonly #memory: MappedValues;
+  readonly #counters: CounterMemory;
+  readonly #state: DesiredState;
 
   private constructor(state: DesiredState, options: DirectorOptions) {
+    this.#state = state;
     const maps = directorMaps({
       arenaBytes: arenaBytesFor(state),
-      services: Math.max(0, ...state.services.map(({ counter }) => counter)) + 1,
-      members: state.pools.reduce((sum, { members }) => sum + members.length, 0),
+      counters: Math.max(
+        0,
+        ...state.pools.map(({ memberCounters, members }) => memberCounters + members.length),
+      ),
+      cpus: possibleCpuLimit(),
     });
     this.variant = {
       maps,
@@ -40,7 +47,9 @@ export class BenchDirector {
       ...featuresOf(state),
       ...options.features,
     };
-    this.#maps = new Map(Object.values(maps).map((spec) => [spec, createMap(spec)]));
+    const specs = [maps.arena, maps.counters.map];
+    this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
+    this.#counters = new CounterMemory(this.map(maps.counters.map), maps.counters);
     this.image = compile(directorProgram(this.variant));
     this.program = loadProgram(this.image, (spec) => this.map(spec).fd);
     this.#memory = this.map(maps.arena).mmap();
@@ -61,10 +70,18 @@ export class BenchDirector {
     return map;
   }
 
+  mapNames(): readonly string[] {
+    return [...this.#maps.keys()].map(({ name }) => name);
+  }
+
   /** Packets that ended in `reason` so far. */
   packets(reason: DirectorReason): bigint {
-    const index = directorReasons.findIndex(({ name }) => name === reason);
-    return sumPerCpu(this.map(this.variant.maps.reasons), index, 1)[0] ?? 0n;
+    if (reason !== "forwarded") return this.#counters.read(directorReasonIndex(reason)).packets;
+    // Counted for their services, which come before the members.
+    const services = this.#state.pools[0]?.memberCounters ?? 0;
+    return this.#counters
+      .readMany(trafficCounter(0), services)
+      .reduce((sum, { packets }) => sum + packets, 0n);
   }
 
   /** The slot of the service index whose `key0` this is, as bytes. IPv4 only. */
@@ -87,6 +104,7 @@ export class BenchDirector {
 
   [Symbol.dispose](): void {
     this.program.close();
+    this.#counters.close();
     this.#memory.unmap();
     for (const map of this.#maps.values()) map.close();
   }

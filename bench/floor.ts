@@ -8,17 +8,17 @@
 import type { RecordOf } from "../src/bpf/layout.ts";
 import { pad, bytes, struct, u16, u32, u64 } from "../src/bpf/layout.ts";
 import { Helper } from "../src/bpf/helpers.ts";
-import { globalData, perCpuArray } from "../src/bpf/maps.ts";
+import { globalData } from "../src/bpf/maps.ts";
 import { compile, type Program } from "../src/bpf/program.ts";
 import { all, type Condition, type Value } from "../src/bpf/value.ts";
 import type { Pointer, View } from "../src/bpf/view.ts";
 import { type Packet, xdp, type XdpBuilder, XDP_DROP, XDP_PASS, XDP_TX } from "../src/bpf/xdp.ts";
-import { emitCount } from "../src/datapath/counters.ts";
+import { counterOffset, declareCounters, emitCount } from "../src/datapath/counters.ts";
 import { OUTER_TTL } from "../src/datapath/director/forward.ts";
 import { keyOf } from "../src/datapath/director/service-index.ts";
 import { emitFlowHash } from "../src/datapath/flow-hash.ts";
-import { Counter } from "../src/datapath/layout.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
+import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
 import { onesSum } from "../src/packet/checksum.ts";
 import {
@@ -67,8 +67,9 @@ const BACKENDS_AT = BUCKETS_AT + BUCKETS * u16.size;
 const MULTIPLIER = 0x9e3779b97f4a7c15n;
 
 const table = globalData("floor_table", BACKENDS_AT + BACKENDS * Backend.size);
-const vipCounters = perCpuArray("floor_vips", Counter, 1 << SLOT_BITS);
-const backendCounters = perCpuArray("floor_backends", Counter, BACKENDS);
+/** Of VIPs, then of backends. */
+const counters = declareCounters("floor_counters", (1 << SLOT_BITS) + BACKENDS, possibleCpuLimit());
+const BACKEND_COUNTERS_AT = counterOffset(1 << SLOT_BITS);
 
 /** The least that forwards packets of `family` this way. */
 export function floorProgram(family: Family, way: Way): Program {
@@ -87,8 +88,6 @@ export function floorProgram(family: Family, way: Way): Program {
     const owner = p.mapValue(table, BUCKETS_AT).plus(bucket).place(2).read();
     const at = owner.and(BACKENDS - 1);
     const backend = p.mapValue(table, BACKENDS_AT).plus(at.shl(6)).as(Backend);
-    emitCount(p, vipCounters, slot.counter.read(), length, XDP_DROP);
-    emitCount(p, backendCounters, at, length, XDP_DROP);
     if (way === "l2") {
       emitMacs(packet.data, backend);
     } else {
@@ -103,6 +102,7 @@ export function floorProgram(family: Family, way: Way): Program {
       if (way === "ipip4") emitOuter4(longer.data, outer);
       else emitOuter6(longer.data, outer);
     }
+    emitCount(p, counters, length, [slot.counter.read(), at.shl(4).add(BACKEND_COUNTERS_AT)]);
     p.return(XDP_TX);
   });
 }
@@ -230,9 +230,7 @@ export class Floor {
 
   /** @throws {KernelError} */
   constructor(family: Family, way: Way, state: DesiredState) {
-    this.#maps = new Map(
-      [table, vipCounters, backendCounters].map((spec) => [spec, createMap(spec)]),
-    );
+    this.#maps = new Map([table, counters.map].map((spec) => [spec, createMap(spec)]));
     const fd = (spec: unknown): number => this.#maps.get(spec)?.fd ?? -1;
     this.program = loadProgram(compile(floorProgram(family, way)), fd);
     const memory = this.#maps.get(table)?.mmap();
@@ -259,7 +257,7 @@ function fill(memory: Uint8Array, { pools, services }: DesiredState, protocol: n
     const key = keyOf(service);
     const at = slotOffset(key);
     if (Slot.read(memory, at).key0 !== 0n) throw new RangeError("Two services share a slot");
-    Slot.write(memory, { ...key, counter: service.counter }, at);
+    Slot.write(memory, { ...key, counter: counterOffset(service.counter) }, at);
   }
   new Uint16Array(memory.buffer, memory.byteOffset + BUCKETS_AT, BUCKETS).set(pool.table.base);
   pool.members.forEach((member, index) => {

@@ -16,7 +16,7 @@ export function keep(director: BenchDirector, frame: Uint8Array, folder: string)
   return {
     folder,
     program: director.program.name,
-    maps: Object.values(director.variant.maps).map(({ name }) => name),
+    maps: director.mapNames(),
     packet: Buffer.from(frame).toString("hex"),
   };
 }

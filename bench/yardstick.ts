@@ -12,8 +12,9 @@ import { compile, type Program } from "../src/bpf/program.ts";
 import { Pointer } from "../src/bpf/view.ts";
 import { xdp, type XdpBuilder, XDP_DROP, XDP_PASS } from "../src/bpf/xdp.ts";
 import { ArenaAccess } from "../src/datapath/arena.ts";
-import { emitCount } from "../src/datapath/counters.ts";
+import { counterOffset, emitCount } from "../src/datapath/counters.ts";
 import type { Chosen, Director, Leave } from "../src/datapath/director/context.ts";
+import { COUNTER_SHIFT } from "../src/datapath/director/select.ts";
 import { forwardersOf } from "../src/datapath/director/forward.ts";
 import { keyOf } from "../src/datapath/director/service-index.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
@@ -99,7 +100,7 @@ export function yardstickProgram(variant: DirectorVariant): Program {
     p.leaveIf(addresses.shl(16).eq(0), leave.no_next_hop);
     const chosen: Chosen = {
       member,
-      memberCounter: service.memberCounters.read().add(owner),
+      memberCounter: service.memberCounters.read().add(owner.shl(COUNTER_SHIFT)),
       forwarding: member.forwarding.read(),
       nextHop,
       addresses,
@@ -123,7 +124,7 @@ function leaveOf(
     directorReasons.map(({ name, fate }) => [
       name,
       p.exit(() => {
-        emitCount(p, maps.reasons, directorReasonIndex(name), length(), XDP_DROP);
+        emitCount(p, maps.counters, length(), [counterOffset(directorReasonIndex(name))]);
         p.return(fate === "passed" ? XDP_PASS : XDP_DROP);
       }),
     ]),

@@ -5,28 +5,23 @@
  */
 import type { ProgramImage } from "../bpf/image.ts";
 import { compile } from "../bpf/program.ts";
+import { CounterMemory, type CounterValue } from "../datapath/counter-memory.ts";
 import { addressKey, agentMaps, Present } from "../datapath/agent/maps.ts";
 import { agentProgram } from "../datapath/agent/program.ts";
 import { agentReasons, type AgentReason } from "../datapath/reasons.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
 import type { BpfMap } from "../kernel/maps.ts";
-import { sumPerCpu } from "../kernel/per-cpu.ts";
+import { possibleCpuLimit } from "../kernel/possible-cpus.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { AgentConfig, XdpMode } from "../model/model.ts";
 import type { IpAddress } from "../net/address.ts";
 import { type Attachment, Generation, ownLinks } from "./generation.ts";
 
-/** Sums over all CPUs since this run began; 64 bits, so `bigint`. */
-export interface AgentCounter {
-  readonly packets: bigint;
-  readonly bytes: bigint;
-}
-
 export class AgentDatapath {
   readonly #folder: string;
   readonly #generation: Generation;
   readonly #image: ProgramImage;
-  readonly #reasons: BpfMap;
+  readonly #counters: CounterMemory;
 
   /**
    * Makes and fills the maps of a new generation below `folder`.
@@ -40,12 +35,13 @@ export class AgentDatapath {
     this.#folder = folder;
     this.#generation = Generation.create(folder, kernel);
     try {
-      const maps = agentMaps();
+      const maps = agentMaps(possibleCpuLimit());
       using directors = this.#generation.createMap(maps.directors);
       using vips = this.#generation.createMap(maps.vips);
       fill(directors, config.directors);
       fill(vips, config.vips);
-      this.#reasons = this.#generation.createMap(maps.reasons);
+      using counters = this.#generation.createMap(maps.counters.map);
+      this.#counters = new CounterMemory(counters, maps.counters);
       this.#image = compile(agentProgram(maps));
     } catch (error) {
       this.#generation.discard();
@@ -76,19 +72,15 @@ export class AgentDatapath {
     this.#generation.discard();
   }
 
-  counters(): Readonly<Record<AgentReason, AgentCounter>> {
-    const sums = sumPerCpu(this.#reasons, 0, agentReasons.length);
+  counters(): Readonly<Record<AgentReason, CounterValue>> {
     return Object.fromEntries(
-      agentReasons.map(({ name }, index) => [
-        name,
-        { packets: sums[index * 2] ?? 0n, bytes: sums[index * 2 + 1] ?? 0n },
-      ]),
-    ) as Record<AgentReason, AgentCounter>;
+      agentReasons.map(({ name }, index) => [name, this.#counters.read(index)]),
+    ) as Record<AgentReason, CounterValue>;
   }
 
-  /** Closes what this process holds; pins and links stay. */
+  /** Ends reading; pins and links stay. */
   close(): void {
-    this.#reasons.close();
+    this.#counters.close();
   }
 }
 

@@ -3,47 +3,37 @@
  * Filled before it is attached; programs of the run before keep forwarding until then.
  */
 import { compile } from "../bpf/program.ts";
-import { type DirectorMaps, directorMaps } from "../datapath/director/maps.ts";
+import { CounterMemory, type CounterValue } from "../datapath/counter-memory.ts";
+import {
+  type DirectorMaps,
+  directorMaps,
+  type DirectorSizes,
+  trafficCounter,
+} from "../datapath/director/maps.ts";
 import { directorProgram } from "../datapath/director/program.ts";
 import type { DirectorVariant } from "../datapath/director/variant.ts";
 import { directorReasons, type DirectorReason } from "../datapath/reasons.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
-import type { BpfMap } from "../kernel/maps.ts";
-import { sumPerCpu } from "../kernel/per-cpu.ts";
+import { possibleCpuLimit } from "../kernel/possible-cpus.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { XdpMode } from "../model/model.ts";
 import { Arena } from "./arena.ts";
 import { type Attachment, Generation } from "./generation.ts";
 
-/** Sums over all CPUs since the start; 64 bits, so `bigint`. */
-export interface CounterValue {
-  readonly packets: bigint;
-  readonly bytes: bigint;
-}
-
-export interface DatapathSizes {
-  readonly arenaBytes: number;
-  readonly services: number;
-  readonly members: number;
-}
-
 export class DirectorDatapath {
   readonly arena: Arena;
   readonly #generation: Generation;
   readonly #maps: DirectorMaps;
-  readonly #reasons: BpfMap;
-  readonly #services: BpfMap;
-  readonly #members: BpfMap;
+  readonly #counters: CounterMemory;
 
   /** @throws {KernelError} */
-  constructor(folder: string, sizes: DatapathSizes, kernel: KernelProcess) {
+  constructor(folder: string, sizes: Omit<DirectorSizes, "cpus">, kernel: KernelProcess) {
     this.#generation = Generation.create(folder, kernel);
     try {
-      this.#maps = directorMaps(sizes);
+      this.#maps = directorMaps({ ...sizes, cpus: possibleCpuLimit() });
       const arena = this.#generation.createMap(this.#maps.arena);
-      this.#reasons = this.#generation.createMap(this.#maps.reasons);
-      this.#services = this.#generation.createMap(this.#maps.services);
-      this.#members = this.#generation.createMap(this.#maps.members);
+      const counters = this.#generation.createMap(this.#maps.counters.map);
+      this.#counters = new CounterMemory(counters, this.#maps.counters);
       this.arena = new Arena(arena.mmap().bytes, () => kernel.gracePeriod());
     } catch (error) {
       this.#generation.discard();
@@ -76,29 +66,16 @@ export class DirectorDatapath {
     this.#generation.discard();
   }
 
+  /** What the program counts by itself: every reason but `forwarded`, the sum of the services. */
   reasons(): Readonly<Record<DirectorReason, CounterValue>> {
-    const counters = readCounters(this.#reasons);
+    const counters = this.#counters.readMany(0, directorReasons.length);
     return Object.fromEntries(
       directorReasons.map(({ name }, index) => [name, counters[index]]),
     ) as Record<DirectorReason, CounterValue>;
   }
 
-  /** By service, in the order of the configuration. */
-  services(): readonly CounterValue[] {
-    return readCounters(this.#services);
+  /** `count` counters from `first` on, numbered as the desired state numbers them. */
+  traffic(first: number, count: number): readonly CounterValue[] {
+    return this.#counters.readMany(trafficCounter(first), count);
   }
-
-  /** By member: `DesiredPool.memberCounters` plus the member's index. */
-  members(): readonly CounterValue[] {
-    return readCounters(this.#members);
-  }
-}
-
-function readCounters(map: BpfMap): readonly CounterValue[] {
-  const count = map.spec.maxEntries;
-  const sums = sumPerCpu(map, 0, count);
-  return Array.from({ length: count }, (_, index) => ({
-    packets: sums[index * 2] ?? 0n,
-    bytes: sums[index * 2 + 1] ?? 0n,
-  }));
 }

@@ -4,7 +4,8 @@
  * the reference takes it. No device is needed: packets are run by BPF_PROG_TEST_RUN.
  */
 import { compile } from "../bpf/program.ts";
-import { type DirectorMaps, directorMaps } from "../datapath/director/maps.ts";
+import { CounterMemory } from "../datapath/counter-memory.ts";
+import { directorMaps, trafficCounter } from "../datapath/director/maps.ts";
 import { directorProgram } from "../datapath/director/program.ts";
 import type { DirectorVariant } from "../datapath/director/variant.ts";
 import { flowHashKey } from "../datapath/flow-hash.ts";
@@ -12,7 +13,7 @@ import { ForwardingCode, NO_OWNER } from "../datapath/layout.ts";
 import { directorReasons } from "../datapath/reasons.ts";
 import type { ReferenceDirector } from "../datapath/reference/director.ts";
 import { type BpfMap, createMap } from "../kernel/maps.ts";
-import { sumPerCpu } from "../kernel/per-cpu.ts";
+import { possibleCpuLimit } from "../kernel/possible-cpus.ts";
 import { type BpfProgram, loadProgram } from "../kernel/programs.ts";
 import { TestRun } from "../kernel/test-run.ts";
 import { formatIp, ip, type IpAddress } from "../net/address.ts";
@@ -114,7 +115,7 @@ export function stateOf(
   names: readonly PoolName[] = Object.keys(PORTS) as PoolName[],
   vips: readonly string[] = [VIP, VIP_6],
 ): DesiredState {
-  let memberCounters = 0;
+  let memberCounters = names.length;
   const pools = names.map((name): DesiredPool => {
     const members = membersOf[name];
     const first = memberCounters;
@@ -197,7 +198,7 @@ export class DirectorUnderTest {
   readonly testRun: TestRun;
   readonly #state: DesiredState;
   readonly #maps: ReadonlyMap<unknown, BpfMap>;
-  readonly #declared: DirectorMaps;
+  readonly #counters: CounterMemory;
   readonly #unmap: () => void;
 
   constructor(state: DesiredState, features: Partial<DirectorVariant> = {}) {
@@ -205,11 +206,12 @@ export class DirectorUnderTest {
     const memberCount = state.pools.reduce((sum, pool) => sum + pool.members.length, 0);
     const declared = directorMaps({
       arenaBytes: arenaBytesFor(state),
-      services: state.pools.length,
-      members: memberCount,
+      counters: state.pools.length + memberCount,
+      cpus: possibleCpuLimit(),
     });
-    this.#declared = declared;
-    this.#maps = new Map(Object.values(declared).map((spec) => [spec, createMap(spec)]));
+    const specs = [declared.arena, declared.counters.map];
+    this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
+    this.#counters = new CounterMemory(this.#map(declared.counters.map), declared.counters);
     const mapped = this.#map(declared.arena).mmap();
     this.#unmap = () => mapped.unmap();
     // Tests run a packet at a time: none is under way while a table changes.
@@ -250,34 +252,39 @@ export class DirectorUnderTest {
     return { verdict, packet: out, counted };
   }
 
-  /** Packets and bytes by `reason …`, `service …` and `member …`. */
+  /** Packets and bytes by `reason …`, `service …` and `member …`; `forwarded` is what services got. */
   counters(): ReadonlyMap<string, readonly [bigint, bigint]> {
-    const { reasons, services, members } = this.#declared;
-    const names = {
-      reason: directorReasons.map(({ name }) => name),
-      service: this.#state.pools.map(({ name }) => name),
-      member: this.#state.pools.flatMap((pool) =>
-        pool.members.map((each) => `${pool.name} ${each.name}`),
-      ),
-    };
+    const { pools } = this.#state;
     const rows = [
-      ["reason", reasons],
-      ["service", services],
-      ["member", members],
-    ] as const;
-    return new Map(
-      rows.flatMap(([kind, spec]) => {
-        const sums = sumPerCpu(this.#map(spec), 0, spec.maxEntries);
-        return names[kind].map(
-          (name, index) =>
-            [`${kind} ${name}`, [sums[index * 2] ?? 0n, sums[index * 2 + 1] ?? 0n]] as const,
-        );
+      ...directorReasons.map(({ name }, index) => [`reason ${name}`, index] as const),
+      ...pools.map(({ name }, index) => [`service ${name}`, trafficCounter(index)] as const),
+      ...pools.flatMap((pool) =>
+        pool.members.map(
+          (each, index) =>
+            [
+              `member ${pool.name} ${each.name}`,
+              trafficCounter(pool.memberCounters + index),
+            ] as const,
+        ),
+      ),
+    ];
+    const counted = new Map(
+      rows.map(([name, index]) => {
+        const { packets, bytes } = this.#counters.read(index);
+        return [name, [packets, bytes] as const];
       }),
     );
+    const services = pools.map(({ name }) => counted.get(`service ${name}`) ?? [0n, 0n]);
+    counted.set("reason forwarded", [
+      services.reduce((sum, [packets]) => sum + packets, 0n),
+      services.reduce((sum, [, bytes]) => sum + bytes, 0n),
+    ]);
+    return counted;
   }
 
   [Symbol.dispose](): void {
     this.program.close();
+    this.#counters.close();
     this.#unmap();
     for (const map of this.#maps.values()) map.close();
   }

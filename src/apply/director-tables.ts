@@ -3,6 +3,8 @@
  * published by one store; a bucket or a neighbour's MAC changes by a store of its own. The one
  * writer of the arena.
  */
+import { counterOffset } from "../datapath/counters.ts";
+import { trafficCounter } from "../datapath/director/maps.ts";
 import {
   buildIndex,
   indexSize,
@@ -175,8 +177,8 @@ function entriesOf(
         buckets: at.buckets,
         bucketMask: (at.table.size - 1) * Bucket.size,
         members: at.members,
-        counter: service.counter,
-        memberCounters: pool.memberCounters,
+        counter: counterOffset(trafficCounter(service.counter)),
+        memberCounters: counterOffset(trafficCounter(pool.memberCounters)),
       },
     };
   });

@@ -1,6 +1,6 @@
 /** What a running director says of itself. Pure: counters and records in, the API's words out. */
 import type { DirectorStatus, PoolStatus, Traffic } from "../api/director.ts";
-import type { CounterValue } from "../apply/director-datapath.ts";
+import type { CounterValue } from "../datapath/counter-memory.ts";
 import type { Attachment } from "../apply/generation.ts";
 import type { NextHopStatus } from "../apply/next-hop-records.ts";
 import type { BackendState, DirectorConfig, Pool } from "../model/model.ts";
@@ -17,13 +17,14 @@ export interface StatusSources {
   readonly live: ReadonlyMap<string, LiveTable>;
   readonly nextHops: readonly NextHopStatus[];
   readonly reasons: Readonly<Record<string, CounterValue>>;
-  readonly services: readonly CounterValue[];
-  readonly members: readonly CounterValue[];
+  /** Counters by number, as `DesiredState` gives them. */
+  readonly traffic: (first: number, count: number) => readonly CounterValue[];
 }
 
 export function directorStatus(sources: StatusSources): DirectorStatus {
-  const { config, state, attachments, reasons } = sources;
-  const all = Object.values(reasons);
+  const { config, state, attachments } = sources;
+  const services = sources.traffic(0, config.services.length);
+  const reasons = { ...sources.reasons, forwarded: sumOf(services) };
   return {
     instance: config.instance,
     pid: process.pid,
@@ -39,7 +40,7 @@ export function directorStatus(sources: StatusSources): DirectorStatus {
       protocol,
       ports,
       pool,
-      ...traffic(sources.services[index]),
+      ...traffic(services[index]),
     })),
     pools: config.pools.map((pool, index) =>
       poolStatus(sources, pool, state.pools[index] as DesiredPool),
@@ -47,15 +48,13 @@ export function directorStatus(sources: StatusSources): DirectorStatus {
     reasons: Object.fromEntries(
       Object.entries(reasons).map(([name, counter]) => [name, traffic(counter)]),
     ),
-    received: {
-      packets: all.reduce((sum, { packets }) => sum + Number(packets), 0),
-      bytes: all.reduce((sum, { bytes }) => sum + Number(bytes), 0),
-    },
+    received: traffic(sumOf(Object.values(reasons))),
   };
 }
 
 function poolStatus(sources: StatusSources, pool: Pool, desired: DesiredPool): PoolStatus {
   const counts = sources.live.get(pool.name)?.counts;
+  const members = sources.traffic(desired.memberCounters, pool.backends.length);
   return {
     name: pool.name,
     buckets: desired.table.size,
@@ -73,11 +72,16 @@ function poolStatus(sources: StatusSources, pool: Pool, desired: DesiredPool): P
         state: sources.states.get(pool.name)?.get(backend.name) ?? "up",
         buckets: counts?.[index] ?? 0,
         nextHop: mac === null || mac === undefined ? null : formatMac(mac),
-        ...traffic(sources.members[desired.memberCounters + index]),
+        ...traffic(members[index]),
       };
     }),
   };
 }
+
+const sumOf = (counters: readonly CounterValue[]): CounterValue => ({
+  packets: counters.reduce((sum, { packets }) => sum + packets, 0n),
+  bytes: counters.reduce((sum, { bytes }) => sum + bytes, 0n),
+});
 
 const traffic = (counter: CounterValue | undefined): Traffic => ({
   packets: Number(counter?.packets ?? 0n),

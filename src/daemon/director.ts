@@ -154,8 +154,9 @@ export class Director implements DirectorControl {
       pinFolder(config.instance, "director"),
       {
         arenaBytes: arenaBytesFor(this.#state),
-        services: config.services.length,
-        members: config.pools.reduce((sum, { backends }) => sum + backends.length, 0),
+        counters:
+          config.services.length +
+          config.pools.reduce((sum, { backends }) => sum + backends.length, 0),
       },
       kernel,
     );
@@ -191,8 +192,7 @@ export class Director implements DirectorControl {
       live: this.#live,
       nextHops: this.#tables.nextHops(),
       reasons: this.#datapath.reasons(),
-      services: this.#datapath.services(),
-      members: this.#datapath.members(),
+      traffic: (first, count) => this.#datapath.traffic(first, count),
     });
   }
 

@@ -1,18 +1,54 @@
-/** Counters: packets and bytes per CPU under a small index, a load and a store each. */
-import type { FunctionBuilder, Otherwise } from "../bpf/function.ts";
+/**
+ * Counters: packets and bytes, one of each for every CPU. They lie in one value that programs address
+ * directly, a region for each CPU, so counting is an add without lock, look-up or check; user space
+ * reads them as memory.
+ */
+import type { FunctionBuilder } from "../bpf/function.ts";
+import { Helper } from "../bpf/helpers.ts";
 import type { MapSpec } from "../bpf/image.ts";
+import { globalData } from "../bpf/maps.ts";
 import type { Scalar, Value } from "../bpf/value.ts";
 import { Counter } from "./layout.ts";
 
-/** Emits "one packet of `length` bytes" under `index`; leaves by `otherwise` if there is no such counter. */
+export interface Counters {
+  readonly map: MapSpec;
+  /** Bytes of one CPU's region, a power of two. */
+  readonly regionBytes: number;
+}
+
+/** Two cache lines: neighbouring CPUs' regions share none, nor are they fetched in pairs. */
+const REGION_BYTES_MIN = 128;
+
+/**
+ * Declares `count` counters.
+ * @param cpus one more than the highest CPU number that can be
+ */
+export function declareCounters(name: string, count: number, cpus: number): Counters {
+  const regionBytes = powerOfTwoFrom(Math.max(count * Counter.size, REGION_BYTES_MIN));
+  return { map: globalData(name, powerOfTwoFrom(cpus) * regionBytes), regionBytes };
+}
+
+/** Where counter `index` lies in a CPU's region: what records name counters by. */
+export const counterOffset = (index: number): number => index * Counter.size;
+
+/** Emits "one packet of `length` bytes" for the counter at each offset of this CPU's region. */
 export function emitCount(
   p: FunctionBuilder,
-  counters: MapSpec,
-  index: Scalar,
+  { map, regionBytes }: Counters,
   length: Value,
-  otherwise: Otherwise,
+  offsets: readonly Scalar[],
 ): void {
-  const counter = p.lookup(counters, index, otherwise).as(Counter);
-  counter.packets.increase(1);
-  counter.bytes.increase(length.u64());
+  const cpu = p.call(Helper.getSmpProcessorId).u32();
+  const region = p
+    .mapValue(map)
+    .plus(cpu.shl(Math.log2(regionBytes)).and(map.valueSize - regionBytes));
+  const long = length.u64();
+  for (const offset of offsets) {
+    const at = typeof offset === "object" ? offset.and(regionBytes - Counter.size) : offset;
+    const counter = region.plus(at).as(Counter);
+    counter.packets.increase(1);
+    counter.bytes.increase(long);
+  }
 }
+
+const powerOfTwoFrom = (atLeast: number): number => 2 ** Math.ceil(Math.log2(atLeast));

@@ -59,9 +59,9 @@ export const ServiceSlot = struct(
     bucketMask: u32,
     /** Offset of the pool's members. */
     members: u32,
-    /** Index of the service's counter. */
+    /** Offset of the service's counter in a CPU's region. */
     counter: u32,
-    /** Index of the counter of the pool's member 0; the others follow. */
+    /** Offset of the counter of the pool's member 0; the others follow. */
     memberCounters: u32,
     _reserved: pad(24),
   },

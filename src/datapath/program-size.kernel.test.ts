@@ -38,7 +38,7 @@ interface Row {
 
 function directorWith(features: string): [Program, Iterable<Parameters<typeof createMap>[0]>] {
   const has = (feature: string): boolean => features.split(" ").includes(feature);
-  const maps = directorMaps({ arenaBytes: 1 << 20, services: 16, members: 16 });
+  const maps = directorMaps({ arenaBytes: 1 << 20, counters: 32, cpus: 2 });
   const program = directorProgram({
     maps,
     hashKey: flowHashKey(DEFAULT_HASH_KEY),
@@ -50,12 +50,12 @@ function directorWith(features: string): [Program, Iterable<Parameters<typeof cr
     ipipOverIpv4: has("ipipOverIpv4"),
     ipipOverIpv6: has("ipipOverIpv6"),
   });
-  return [program, Object.values(maps)];
+  return [program, [maps.arena, maps.counters.map]];
 }
 
 function agentAlone(): [Program, Iterable<Parameters<typeof createMap>[0]>] {
-  const maps = agentMaps();
-  return [agentProgram(maps), Object.values(maps)];
+  const maps = agentMaps(2);
+  return [agentProgram(maps), [maps.directors, maps.vips, maps.counters.map]];
 }
 
 function measure(

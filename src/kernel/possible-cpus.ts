@@ -22,3 +22,9 @@ export function possibleCpuCount(): number {
   possible ||= countCpuList(readFileSync("/sys/devices/system/cpu/possible", "latin1"));
   return possible;
 }
+
+/** One more than the highest CPU number that can be: CPU numbers may have gaps. */
+export function possibleCpuLimit(): number {
+  const list = readFileSync("/sys/devices/system/cpu/possible", "latin1");
+  return Number(list.trim().split(/[-,]/).at(-1)) + 1;
+}

@@ -63,7 +63,7 @@ test("desiredState() gives members in the order of the table, with counters of t
     },
   ]);
   assert.equal(dns.members[0]?.forwarding, ForwardingCode.ipipOverIpv4);
-  assert.deepEqual([web.memberCounters, dns.memberCounters], [0, 2]);
+  assert.deepEqual([web.memberCounters, dns.memberCounters], [2, 4]);
 });
 
 test("desiredState() gives every VIP and port of a service an entry, and one counter", () => {

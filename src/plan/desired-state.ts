@@ -29,7 +29,7 @@ export interface DesiredPool {
   readonly table: TablePlan;
   /** In the order of `table.members`; the index is a bucket's owner. */
   readonly members: readonly DesiredMember[];
-  /** Counter of member 0; the others follow. */
+  /** Number of member 0's counter; the others follow. */
   readonly memberCounters: number;
 }
 
@@ -42,7 +42,7 @@ export interface DesiredService {
   readonly port: number;
   /** Index in `DesiredState.pools`. */
   readonly pool: number;
-  /** Counters are per service: its addresses share one. */
+  /** Number of its counter; its addresses share one. Services come first, then members. */
   readonly counter: number;
 }
 
@@ -62,7 +62,7 @@ export function desiredState(
   tables: readonly TablePlan[],
   pathOf: (pool: Pool, backend: Pool["backends"][number]) => Path | null,
 ): DesiredState {
-  let memberCounters = 0;
+  let memberCounters = config.services.length;
   const pools = config.pools.map((pool, index): DesiredPool => {
     const table = tables[index];
     if (table === undefined) throw new RangeError(`No table was built for pool "${pool.name}"`);

@@ -1,13 +1,14 @@
 /** What the tests of the agent share: its program, loaded, with one director and one VIP of each family. */
 import { compile } from "../../bpf/program.ts";
 import { type BpfMap, createMap } from "../../kernel/maps.ts";
-import { sumPerCpu } from "../../kernel/per-cpu.ts";
+import { possibleCpuLimit } from "../../kernel/possible-cpus.ts";
 import { type BpfProgram, loadProgram } from "../../kernel/programs.ts";
 import { TestRun } from "../../kernel/test-run.ts";
 import { ip } from "../../net/address.ts";
+import { CounterMemory } from "../counter-memory.ts";
 import { agentReasons } from "../reasons.ts";
 import type { ReferenceAgent } from "../reference/agent.ts";
-import { type AgentMaps, addressKey, agentMaps, Present } from "./maps.ts";
+import { addressKey, agentMaps, Present } from "./maps.ts";
 import { agentProgram } from "./program.ts";
 
 export const VIP = "192.0.2.10";
@@ -33,17 +34,20 @@ export class AgentUnderTest {
   readonly program: BpfProgram;
   readonly testRun: TestRun;
   readonly #maps: ReadonlyMap<unknown, BpfMap>;
-  readonly #declared: AgentMaps = agentMaps();
+  readonly #counters: CounterMemory;
 
   constructor() {
-    const { directors, vips } = this.#declared;
-    this.#maps = new Map(Object.values(this.#declared).map((spec) => [spec, createMap(spec)]));
+    const declared = agentMaps(possibleCpuLimit());
+    const { directors, vips, counters } = declared;
+    const specs = [directors, vips, counters.map];
+    this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
+    this.#counters = new CounterMemory(this.#map(counters.map), counters);
     const present = Present.encode({ present: 1 });
     for (const vip of agentWorld.vips) this.#map(vips).update(addressKey(vip), present);
     for (const director of agentWorld.directors) {
       this.#map(directors).update(addressKey(director), present);
     }
-    const image = compile(agentProgram(this.#declared));
+    const image = compile(agentProgram(declared));
     this.program = loadProgram(image, (spec) => this.#map(spec).fd);
     this.testRun = new TestRun(this.program.fd, { maxPacket: 3000 });
   }
@@ -63,11 +67,13 @@ export class AgentUnderTest {
 
   /** Packets and bytes of every reason, in the order of `agentReasons`. */
   counters(): BigUint64Array {
-    return sumPerCpu(this.#map(this.#declared.reasons), 0, agentReasons.length);
+    const counters = this.#counters.readMany(0, agentReasons.length);
+    return BigUint64Array.from(counters.flatMap(({ packets, bytes }) => [packets, bytes]));
   }
 
   [Symbol.dispose](): void {
     this.program.close();
+    this.#counters.close();
     for (const map of this.#maps.values()) map.close();
   }
 

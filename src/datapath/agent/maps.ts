@@ -1,9 +1,9 @@
 /** The agent's maps: two sets of addresses and the counters. */
 import type { MapSpec } from "../../bpf/image.ts";
 import { struct, u32 } from "../../bpf/layout.ts";
-import { hash, perCpuArray } from "../../bpf/maps.ts";
+import { hash } from "../../bpf/maps.ts";
 import type { IpAddress } from "../../net/address.ts";
-import { Counter } from "../layout.ts";
+import { type Counters, declareCounters } from "../counters.ts";
 import { agentReasons } from "../reasons.ts";
 
 /** A set's value: being there is what counts. */
@@ -14,18 +14,19 @@ export interface AgentMaps {
   readonly directors: MapSpec;
   /** Addresses inner headers may go to, as `addressKey`. */
   readonly vips: MapSpec;
-  /** By index in `agentReasons`. */
-  readonly reasons: MapSpec;
+  /** Those of `agentReasons`. */
+  readonly counters: Counters;
 }
 
 const ADDRESSES_MAX = 4096;
 export const ADDRESS_KEY_SIZE = 16;
 
-export function agentMaps(): AgentMaps {
+/** @param cpus one more than the highest CPU number that can be */
+export function agentMaps(cpus: number): AgentMaps {
   return {
     directors: hash("carom_directors", ADDRESS_KEY_SIZE, Present, ADDRESSES_MAX),
     vips: hash("carom_vips", ADDRESS_KEY_SIZE, Present, ADDRESSES_MAX),
-    reasons: perCpuArray("carom_reasons", Counter, agentReasons.length),
+    counters: declareCounters("carom_counters", agentReasons.length, cpus),
   };
 }
 

@@ -20,7 +20,7 @@ import {
   Ipv4,
   Ipv6,
 } from "../../packet/headers.ts";
-import { emitCount } from "../counters.ts";
+import { counterOffset, emitCount } from "../counters.ts";
 import { agentReasonIndex, agentReasons, type AgentReason } from "../reasons.ts";
 import { ADDRESS_KEY_SIZE, type AgentMaps } from "./maps.ts";
 
@@ -42,12 +42,11 @@ export function agentProgram(maps: AgentMaps): Program {
   return xdp(AGENT_PROGRAM, (p) => {
     const packet = p.packet();
     const length = packet.length();
-    const uncounted = p.exit(() => p.return(XDP_DROP));
     const leave = Object.fromEntries(
       agentReasons.map(({ name, fate }, index) => [
         name,
         p.exit(() => {
-          emitCount(p, maps.reasons, index, length, uncounted);
+          emitCount(p, maps.counters, length, [counterOffset(index)]);
           p.return(fate === "dropped" ? XDP_DROP : XDP_PASS);
         }),
       ]),
@@ -161,7 +160,7 @@ function emitDecapsulate(
   decapsulated.data.place(8).set(macs[0]);
   decapsulated.data.plus(8).place(4).set(macs[1]);
   decapsulated.data.as(Ethernet).etherType.set(etherType);
-  emitCount(p, maps.reasons, agentReasonIndex("decapsulated"), length, leave.internal);
+  emitCount(p, maps.counters, length, [counterOffset(agentReasonIndex("decapsulated"))]);
   p.return(XDP_PASS);
 }
 

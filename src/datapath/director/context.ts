@@ -37,6 +37,7 @@ export interface Flow {
 /** The member a flow belongs to. */
 export interface Chosen {
   readonly member: View<typeof Member.fields>;
+  /** Offset in a CPU's region. */
   readonly memberCounter: Value;
   readonly forwarding: Value;
   readonly nextHop: View<typeof NextHop.fields>;

@@ -18,7 +18,6 @@ import {
 } from "../../packet/headers.ts";
 import { emitCount } from "../counters.ts";
 import { ForwardingCode } from "../layout.ts";
-import { directorReasonIndex } from "../reasons.ts";
 import type { Chosen, Director, Flow } from "./context.ts";
 import type { DirectorVariant } from "./variant.ts";
 
@@ -42,13 +41,14 @@ export function forwardersOf(variant: DirectorVariant): readonly Forwarder[] {
 }
 
 function emitL2(director: Director, flow: Flow, chosen: Chosen): void {
-  const { p, packet, leave, variant } = director;
-  // What came in by this interface fits it; another's driver would drop what it cannot take unseen.
-  const overflows = all(
-    () => chosen.nextHop.ifindex.ne(variant.ifindex),
-    () => flow.ipLength.gt(chosen.member.mtu),
-  );
-  p.leaveIf(overflows, leave.too_big);
+  const { p, packet, leave } = director;
+  const elsewhere = p.exit(() => {
+    // What came in by this interface fits it; another's driver would drop what it cannot take unseen.
+    p.require(flow.ipLength.le(chosen.member.mtu), leave.too_big);
+    emitMacs(packet.data, chosen);
+    emitRedirect(director, flow, chosen);
+  });
+  p.leaveIf(chosen.nextHop.ifindex.ne(director.variant.ifindex), elsewhere);
   emitMacs(packet.data, chosen);
   emitTransmit(director, flow, chosen);
 }
@@ -76,7 +76,7 @@ function emitIpipOverIpv4(director: Director, flow: Flow, chosen: Chosen): void 
   outer.checksum.set(sum.xor(0xffff).asNetwork(2));
   outer.source.set(member.source.word(0, 4, "network"));
   outer.destination.set(member.destination.word(0, 4, "network"));
-  emitTransmit(director, flow, chosen);
+  emitSend(director, flow, chosen);
 }
 
 function emitIpipOverIpv6(director: Director, flow: Flow, chosen: Chosen): void {
@@ -95,7 +95,7 @@ function emitIpipOverIpv6(director: Director, flow: Flow, chosen: Chosen): void 
   outer.hopLimit.set(OUTER_TTL);
   outer.source.set(member.source);
   outer.destination.set(member.destination);
-  emitTransmit(director, flow, chosen);
+  emitSend(director, flow, chosen);
 }
 
 /** Makes room for an outer header of `size` bytes; returns the new start of the frame, MACs written. */
@@ -115,13 +115,27 @@ function emitMacs(data: Pointer, { addresses, nextHop }: Chosen): void {
   data.plus(8).place(4).set(nextHop.sourceRest);
 }
 
-/** Counts the packet and sends it, back out of this interface or, redirected, of another. */
-function emitTransmit({ p, length, leave, variant }: Director, flow: Flow, chosen: Chosen): void {
-  const { maps, ifindex } = variant;
-  emitCount(p, maps.services, flow.service.counter, length, leave.internal);
-  emitCount(p, maps.members, chosen.memberCounter, length, leave.internal);
-  emitCount(p, maps.reasons, directorReasonIndex("forwarded"), length, leave.internal);
-  const egress: Value = chosen.nextHop.ifindex.read();
-  p.if(egress.eq(ifindex), () => p.return(XDP_TX));
-  p.return(p.call(Helper.redirect, egress.u64(), 0));
+/** Sends the packet on, outer header and all: back out of this interface or by another. */
+function emitSend(director: Director, flow: Flow, chosen: Chosen): void {
+  const { p, variant } = director;
+  const elsewhere = p.exit(() => emitRedirect(director, flow, chosen));
+  p.leaveIf(chosen.nextHop.ifindex.ne(variant.ifindex), elsewhere);
+  emitTransmit(director, flow, chosen);
+}
+
+/** Counts the packet and sends it back out of the interface it came in by. */
+function emitTransmit(director: Director, flow: Flow, chosen: Chosen): void {
+  emitForwarded(director, flow, chosen);
+  director.p.return(XDP_TX);
+}
+
+/** Counts the packet and sends it out of the next hop's interface. */
+function emitRedirect(director: Director, flow: Flow, chosen: Chosen): void {
+  const { p } = director;
+  emitForwarded(director, flow, chosen);
+  p.return(p.call(Helper.redirect, chosen.nextHop.ifindex.read().u64(), 0));
+}
+
+function emitForwarded({ p, length, variant }: Director, flow: Flow, chosen: Chosen): void {
+  emitCount(p, variant.maps.counters, length, [flow.service.counter.read(), chosen.memberCounter]);
 }

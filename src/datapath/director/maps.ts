@@ -1,30 +1,31 @@
 /** The director's maps. Their sizes follow the configuration; everything else about them is fixed. */
 import type { MapSpec } from "../../bpf/image.ts";
-import { perCpuArray } from "../../bpf/maps.ts";
 import { declareArena } from "../arena.ts";
-import { Counter } from "../layout.ts";
+import { type Counters, declareCounters } from "../counters.ts";
 import { directorReasons } from "../reasons.ts";
 
 export interface DirectorMaps {
   /** `layout.ts` says what lies in it. Written by the daemon through memory, read by the program. */
   readonly arena: MapSpec;
-  /** By index in `directorReasons`. */
-  readonly reasons: MapSpec;
-  /** By `ServiceSlot.counter`. */
-  readonly services: MapSpec;
-  /** By `ServiceSlot.memberCounters` plus the member's index in its pool. */
-  readonly members: MapSpec;
+  /** First those of `directorReasons`, then those of services and members (`trafficCounter`). */
+  readonly counters: Counters;
 }
 
-export function directorMaps(sizes: {
+export interface DirectorSizes {
   readonly arenaBytes: number;
-  readonly services: number;
-  readonly members: number;
-}): DirectorMaps {
+  /** Counters of services and members. */
+  readonly counters: number;
+  /** One more than the highest CPU number that can be. */
+  readonly cpus: number;
+}
+
+export function directorMaps({ arenaBytes, counters, cpus }: DirectorSizes): DirectorMaps {
+  const count = directorReasons.length + counters;
   return {
-    arena: declareArena("carom_arena", sizes.arenaBytes),
-    reasons: perCpuArray("carom_reasons", Counter, directorReasons.length),
-    services: perCpuArray("carom_services", Counter, Math.max(sizes.services, 1)),
-    members: perCpuArray("carom_members", Counter, Math.max(sizes.members, 1)),
+    arena: declareArena("carom_arena", arenaBytes),
+    counters: declareCounters("carom_counters", count, cpus),
   };
 }
+
+/** The index, among all counters, of a service's or a member's as the desired state numbers them. */
+export const trafficCounter = (index: number): number => directorReasons.length + index;

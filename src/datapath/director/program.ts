@@ -7,13 +7,14 @@
  *     forward.ts        MACs, outer header, transmit
  *
  * On the straight path, with settled buckets, `l2` calls no helper and `ipip` one
- * (`bpf_xdp_adjust_head`); the kernel inlines the counters' look-ups.
+ * (`bpf_xdp_adjust_head`); the kernel inlines the number of the CPU. A forwarded packet is counted for
+ * its service and its member: `forwarded` is the sum of the services.
  */
 import type { Program } from "../../bpf/program.ts";
 import { xdp, XDP_DROP, XDP_PASS } from "../../bpf/xdp.ts";
 import { ArenaAccess } from "../arena.ts";
-import { emitCount } from "../counters.ts";
-import { directorReasons, directorReasonIndex } from "../reasons.ts";
+import { counterOffset, emitCount } from "../counters.ts";
+import { directorReasons } from "../reasons.ts";
 import { forwardersOf, type Forwarder } from "./forward.ts";
 import type { Director, Leave } from "./context.ts";
 import { emitParse } from "./parse.ts";
@@ -26,22 +27,21 @@ export function directorProgram(variant: DirectorVariant): Program {
   return xdp(DIRECTOR_PROGRAM, (p) => {
     const packet = p.packet();
     const length = packet.length();
-    const reason = p.variable(directorReasonIndex("forwarded"));
-
-    const uncounted = p.exit(() => p.return(XDP_DROP));
+    /** Offset of the reason's counter. */
+    const reason = p.variable(0);
     const pass = p.exit(() => {
-      emitCount(p, variant.maps.reasons, reason, length, uncounted);
+      emitCount(p, variant.maps.counters, length, [reason]);
       p.return(XDP_PASS);
     });
     const drop = p.exit(() => {
-      emitCount(p, variant.maps.reasons, reason, length, uncounted);
+      emitCount(p, variant.maps.counters, length, [reason]);
       p.return(XDP_DROP);
     });
     const leave = Object.fromEntries(
       directorReasons.map(({ name, fate }, index) => [
         name,
         p.exit(() => {
-          reason.set(index);
+          reason.set(counterOffset(index));
           p.goto(fate === "passed" ? pass : drop);
         }),
       ]),

@@ -4,6 +4,8 @@ import type { Chosen, Director, Flow } from "./context.ts";
 
 const OWNER_MASK = 0xffff;
 const MAC_SHIFT = 16;
+/** log2 of a counter's size. */
+export const COUNTER_SHIFT = 4;
 
 export function emitSelect({ p, arena, leave }: Director, { service, hash }: Flow): Chosen {
   const bucket = arena
@@ -18,7 +20,7 @@ export function emitSelect({ p, arena, leave }: Director, { service, hash }: Flo
   p.leaveIf(addresses.shl(MAC_SHIFT).eq(0), leave.no_next_hop);
   return {
     member,
-    memberCounter: service.memberCounters.read().add(owner),
+    memberCounter: service.memberCounters.read().add(owner.shl(COUNTER_SHIFT)),
     forwarding: member.forwarding.read(),
     nextHop,
     addresses,
