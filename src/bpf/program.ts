@@ -9,9 +9,9 @@
 import { allocate } from "./allocate.ts";
 import { encode } from "./encode.ts";
 import type { ProgramImage, ProgramType } from "./image.ts";
-import type { FunctionIr } from "./ir.ts";
+import type { FunctionIr, IrInstruction } from "./ir.ts";
 import type { Layout } from "./layout.ts";
-import { link } from "./link.ts";
+import { type CompiledFunction, link } from "./link.ts";
 import { lower } from "./lower.ts";
 import { optimise, withoutUnreachable } from "./optimise.ts";
 import { OLDEST_TARGET, type Target } from "./target.ts";
@@ -57,32 +57,27 @@ export function requireName(what: string, name: string): void {
  */
 export function compile(program: Program, options: CompileOptions = {}): ProgramImage {
   const { target = OLDEST_TARGET } = options;
-  const functions = functionsOf(program.function).map((ir) => {
+  const functions = new Set([program.function]);
+  const compiled: CompiledFunction[] = [];
+  // A set visits what is added while it is walked.
+  for (const ir of functions) {
     const lowered = lower(ir.code, ir.registerCount, target);
     const { code, registerCount } =
       options.optimise === false
         ? { ...lowered, code: withoutUnreachable(lowered.code) }
         : optimise(lowered);
     const allocation = allocate({ ...ir, code, registerCount }, options);
-    return { ir, encoded: encode(allocation, target) };
-  });
-  return link(program, functions);
+    compiled.push({ ir, encoded: encode(allocation, target) });
+    for (const callee of calleesOf(code)) functions.add(callee);
+  }
+  return link(program, compiled);
 }
 
-/** The function and those it calls or names, each once, in the order they are met. */
-function functionsOf(main: FunctionIr): readonly FunctionIr[] {
-  const functions = new Set([main]);
-  for (const { code } of functions) {
-    for (const { operation } of code) {
-      const named =
-        operation.op === "call"
-          ? operation.target
-          : operation.op === "wide"
-            ? operation.value
-            : null;
-      // A set visits what is added while it is walked.
-      if (named?.kind === "function") functions.add(named.callee);
-    }
-  }
-  return [...functions];
+/** The functions that are still called or named when all is optimised: the verifier refuses others. */
+function calleesOf(code: readonly IrInstruction[]): readonly FunctionIr[] {
+  return code.flatMap(({ operation }) => {
+    const named =
+      operation.op === "call" ? operation.target : operation.op === "wide" ? operation.value : null;
+    return named?.kind === "function" ? [named.callee] : [];
+  });
 }
