@@ -12,12 +12,12 @@ import { POSITIONS } from "./racer.ts";
 const NOBODY = 0xffff;
 /**
  * Whoever owns a bucket more than its weight says is second choice of so many less, and the other
- * way round. It is most at 120 buckets: with 1 % of a thousand members down, what a member of that
- * size may have too much is the fewest times what chance brings it. Larger and smaller ones have
- * more to lose from it when many are down than to gain when few are.
+ * way round. Evening out what a hundredth of the members leave takes 100, more than is good when many
+ * fail, so it is only as much as large pools need: there chance brings a member of 120 buckets the
+ * most for what it may have too much.
  */
-function lean(share: number): number {
-  return Math.min(share / 4, 3600 / share);
+function lean(share: number, members: number): number {
+  return Math.min(share / 4, 3600 / share, members / 33);
 }
 
 interface Choice {
@@ -53,7 +53,7 @@ export function secondChoices(
     taken: new Uint32Array(count),
     room: weights.map((weight, rank) => {
       const share = (owners.length * weight) / sum;
-      return share + lean(share) * (share - (starts[rank + 1]! - starts[rank]!));
+      return share + lean(share, count) * (share - (starts[rank + 1]! - starts[rank]!));
     }),
     open: Uint16Array.from(racers, ({ rank }) => rank),
     openCount: count,

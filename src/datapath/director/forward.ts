@@ -4,7 +4,6 @@
  */
 import { Helper } from "../../bpf/helpers.ts";
 import type { Pointer } from "../../bpf/view.ts";
-import { all, type Value } from "../../bpf/value.ts";
 import { XDP_TX } from "../../bpf/xdp.ts";
 import {
   ETH_P_IP,
