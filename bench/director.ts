@@ -1,6 +1,7 @@
 /** The director's program in the kernel, its tables filled: what is measured. No device is needed. */
 import { join } from "node:path";
 import { Arena } from "../src/apply/arena.ts";
+import type { NextHopId } from "../src/apply/next-hop-records.ts";
 import { DirectorTables } from "../src/apply/director-tables.ts";
 import { compile } from "../src/bpf/program.ts";
 import type { MapSpec, ProgramImage } from "../src/bpf/image.ts";
@@ -14,8 +15,13 @@ import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { makePinDirectory, replacePin } from "../src/kernel/pins.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
-import { mac } from "../src/net/mac.ts";
-import { arenaBytesFor, type DesiredState, featuresOf } from "../src/plan/desired-state.ts";
+import { type Mac, mac } from "../src/net/mac.ts";
+import {
+  arenaBytesFor,
+  type DesiredPool,
+  type DesiredState,
+  featuresOf,
+} from "../src/plan/desired-state.ts";
 import { DIRECTOR_MAC } from "./traffic.ts";
 import { HASH_KEY, IFINDEX, macOf } from "./world.ts";
 
@@ -60,7 +66,8 @@ export class BenchDirector {
     const director = new BenchDirector(state, options);
     // No packet is under way while the tables are filled.
     const arena = new Arena(director.#memory.bytes, async () => {});
-    await new DirectorTables(arena, macOf).publish(state, ({ table }) => table.base);
+    const { neighbours = macOf, owners = ({ table }) => table.base } = options;
+    await new DirectorTables(arena, neighbours).publish(state, owners);
     return director;
   }
 
@@ -113,4 +120,8 @@ export class BenchDirector {
 export interface DirectorOptions {
   /** Features beyond those the state needs. */
   readonly features?: Partial<DirectorVariant>;
+  /** The MACs of neighbours; all are known unless given. */
+  readonly neighbours?: (id: NextHopId) => Mac | null;
+  /** Who owns a pool's buckets; as planned unless given. */
+  readonly owners?: (pool: DesiredPool) => Uint16Array;
 }

@@ -6,9 +6,13 @@
  */
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { type Case, cases } from "./cases.ts";
+import { clangVersion } from "./clang.ts";
+import { compare } from "./comparison.ts";
+import { comparisonJson, formatComparison } from "./comparison-report.ts";
 import { type Kept, keep } from "./keep.ts";
 import { machine } from "./machine.ts";
 import { measure, PACKETS_MIN } from "./measure.ts";
+import { oracles } from "./oracles.ts";
 import { packetRates } from "./pps.ts";
 import { caseReport, formatRates, formatReport, type Report } from "./report.ts";
 import { Stage, type Subject } from "./subject.ts";
@@ -18,6 +22,7 @@ interface Options {
   readonly json?: true;
   readonly quick?: true;
   readonly pps?: true;
+  readonly clang?: true;
   readonly cases?: RegExp;
   readonly rounds: number;
   readonly packets: number;
@@ -30,6 +35,7 @@ async function main(args: readonly string[]): Promise<number> {
     .option("--json", "print JSON")
     .option("--quick", "l2, ipip and pass over IPv4 only, at 1 and 1 000 000 flows")
     .option("--pps", "packets per second through a veth pair instead, beside bare XDP_TX")
+    .option("--clang", "the builder's programs beside clang -O2 of the same logic instead")
     .option(
       "--cases <regex>",
       'only cases whose name, or name and flows ("l2 ipv4 1000"), match',
@@ -55,6 +61,7 @@ async function main(args: readonly string[]): Promise<number> {
 class UsageError extends Error {}
 
 async function run(options: Options): Promise<number> {
+  if (options.clang === true) return await showComparison(options);
   const chosen = chooseCases(options);
   if (options.keep !== undefined) requireOneDirector(chosen, options.keep);
   using stage = new Stage();
@@ -72,6 +79,30 @@ async function run(options: Options): Promise<number> {
   const report: Report = { machine: machine(), rounds, packets, cases: measured.map(caseReport) };
   if (options.json === true) console.log(JSON.stringify({ ...report, ...(kept && { kept }) }));
   else console.log([formatReport(report), ...(kept ? keptLines(kept) : [])].join("\n"));
+  return 0;
+}
+
+async function showComparison({ json, cases: pattern, rounds, packets }: Options): Promise<number> {
+  const clang = clangVersion();
+  if (clang === null) {
+    const why = "clang that knows BPF is not installed: nothing is compared";
+    console.log(json === true ? JSON.stringify({ clang, why, comparisons: null }) : why);
+    return 0;
+  }
+  const chosen = oracles.filter(({ name }) => pattern === undefined || pattern.test(name));
+  if (chosen.length === 0) {
+    const names = oracles.map(({ name }) => name).join(", ");
+    throw new UsageError(`no program matches ${String(pattern)}; there are ${names}`);
+  }
+  using stage = new Stage();
+  const comparisons = await compare(stage, chosen, {
+    rounds,
+    packets,
+    onRound: (round) => progress(`round ${round} of ${rounds}`),
+  });
+  progress("");
+  const report = { machine: machine(), clang, rounds, packets, comparisons };
+  console.log(json === true ? comparisonJson(report) : formatComparison(report));
   return 0;
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Contender, Stage, Subject } from "./subject.ts";
 import { figuresOf, type Figures, roundFigure } from "./figures.ts";
+import type { Wrapper } from "./wrapper.ts";
 
 export interface MeasureOptions {
   readonly rounds: number;
@@ -54,34 +55,22 @@ class Tally {
 
   run(stage: Stage, packets: number): void {
     const { case: measured, contenders, director } = this.#subject;
-    const wrapper = stage.wrapper(measured.traffic.family);
-    const targets: readonly Pick<Contender, "program" | "traffic">[] = [
+    const targets: readonly Target[] = [
       { program: stage.empty(), traffic: measured.traffic },
       ...contenders,
     ];
     const names: readonly What[] = ["empty", ...contenders.map(({ what }) => what)];
-    const stretchesNs = names.map((): number[] => []);
-    const piece = Math.floor(packets / PIECES);
     const before = director.packets(measured.reason);
-    for (let turn = 0; turn < PIECES; turn += 1) {
-      // Who begins changes, so that nobody always comes after the same one.
-      for (let offset = 0; offset < targets.length; offset += 1) {
-        const index = (turn + offset) % targets.length;
-        const target = targets[index];
-        if (target === undefined) continue;
-        const { stretchesNs: fresh } = wrapper.run(target.program.fd, target.traffic, piece);
-        stretchesNs[index]?.push(...fresh);
-      }
-    }
+    const roundNs = runRound(stage.wrapper(measured.traffic), targets, packets);
     const counted = director.packets(measured.reason) - before;
-    if (counted !== BigInt(piece * PIECES)) {
+    if (counted !== BigInt(wholePieces(packets))) {
       throw new Error(
-        `Cannot measure "${measured.name}": the director counted ${counted} packets as "${measured.reason}", ${piece * PIECES} came`,
+        `Cannot measure "${measured.name}": the director counted ${counted} packets as "${measured.reason}", ${wholePieces(packets)} came`,
       );
     }
     names.forEach((name, index) => {
       const figures = this.#roundsNs.get(name) ?? [];
-      figures.push(roundFigure(stretchesNs[index] ?? []));
+      figures.push(roundNs[index] ?? Number.NaN);
       this.#roundsNs.set(name, figures);
     });
   }
@@ -97,3 +86,28 @@ class Tally {
     return { subject: this.#subject, figures, emptyGrossMedianNs: roundFigure(emptyNs) };
   }
 }
+
+export type Target = Pick<Contender, "program" | "traffic">;
+
+/** What one round of about `packets` packets of each target comes to, in nanoseconds a packet. */
+export function runRound(
+  wrapper: Wrapper,
+  targets: readonly Target[],
+  packets: number,
+): readonly number[] {
+  const stretchesNs = targets.map((): number[] => []);
+  for (let turn = 0; turn < PIECES; turn += 1) {
+    // Who begins changes, so that nobody always comes after the same one.
+    for (let offset = 0; offset < targets.length; offset += 1) {
+      const index = (turn + offset) % targets.length;
+      const target = targets[index];
+      if (target === undefined) continue;
+      const piece = wholePieces(packets) / PIECES;
+      const { stretchesNs: fresh } = wrapper.run(target.program.fd, target.traffic, piece);
+      stretchesNs[index]?.push(...fresh);
+    }
+  }
+  return stretchesNs.map(roundFigure);
+}
+
+const wholePieces = (packets: number): number => Math.floor(packets / PIECES) * PIECES;

@@ -48,7 +48,7 @@ export async function packetRates(
   const rates: Rate[] = [];
   for (const each of cases) {
     const { director } = await stage.subject(each, false);
-    const wrapper = stage.wrapper(each.traffic.family);
+    const wrapper = stage.wrapper(each.traffic);
     const piece = Math.ceil(options.packets / PIECES);
     const rounds = Array.from({ length: options.rounds }, () => {
       const seconds = { director: 0, bare: 0 };

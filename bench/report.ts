@@ -96,7 +96,7 @@ export function formatRates(facts: Machine, rates: readonly Rate[]): string {
   return [...machineLines(facts), "", formatTable(header, rows)].join("\n");
 }
 
-const machineLines = ({ cpu, cpus, kernel, mitigations }: Machine): readonly string[] => [
+export const machineLines = ({ cpu, cpus, kernel, mitigations }: Machine): readonly string[] => [
   `${cpu}, ${cpus} CPUs, Linux ${kernel}`,
   ...Object.entries(mitigations).map(([name, state]) => `${name}: ${state}`),
 ];

@@ -11,7 +11,7 @@ import type { DesiredState } from "../src/plan/desired-state.ts";
 import type { Case } from "./cases.ts";
 import { BenchDirector } from "./director.ts";
 import { Floor } from "./floor.ts";
-import { frameOf, type Traffic } from "./traffic.ts";
+import { frameOf, shapeOf, type Traffic } from "./traffic.ts";
 import { plainWorld, referenceWorld, stateOf, type World } from "./world.ts";
 import { Wrapper } from "./wrapper.ts";
 import { Yardstick } from "./yardstick.ts";
@@ -52,8 +52,9 @@ export class Stage {
     );
   }
 
-  wrapper(family: Traffic["family"]): Wrapper {
-    return this.#once(`wrapper ${family}`, () => this.#stack.use(new Wrapper(family)));
+  wrapper(traffic: Traffic): Wrapper {
+    const shape = shapeOf(traffic);
+    return this.#once(`wrapper ${shape}`, () => this.#stack.use(new Wrapper(shape)));
   }
 
   /** Loads and fills everything for `measured`, and checks it. @throws {Error} when a program does the wrong thing */
@@ -101,7 +102,7 @@ export class Stage {
 
   #check({ name }: Case, { what, program, traffic }: Contender, reference: Reference): void {
     for (const runs of CHECKED_RUNS) {
-      const { verdict, packet, flow } = this.wrapper(traffic.family).run(program.fd, traffic, runs);
+      const { verdict, packet, flow } = this.wrapper(traffic).run(program.fd, traffic, runs);
       const expected = reference(frameOf(traffic, flow));
       if (verdict === expected.verdict && Buffer.compare(packet, expected.packet ?? NOTHING) === 0)
         continue;
@@ -113,7 +114,7 @@ export class Stage {
   }
 
   #fill({ program, traffic }: Contender): void {
-    this.wrapper(traffic.family).run(program.fd, traffic, FILLING_ROUNDS * traffic.flows);
+    this.wrapper(traffic).run(program.fd, traffic, FILLING_ROUNDS * traffic.flows);
   }
 
   #once<T>(key: string, make: () => T): T {

@@ -28,6 +28,8 @@ export interface Traffic {
   /** The first destination; others follow by counting up its last 32 bits. */
   readonly destination: IpAddress;
   readonly destinations: number;
+  /** An outer IPv4 header around each IPv4 packet, the same for all. */
+  readonly outer?: { readonly source: IpAddress; readonly destination: IpAddress };
 }
 
 /** So many flows that nearly every packet of a run is of a new one. */
@@ -42,23 +44,36 @@ const CLIENTS = { 4: ip("198.18.0.0"), 6: ip("2001:2::") } as const;
 /** Bytes of a frame without FCS, padded. */
 const FRAME_BYTES = { 4: 64, 6: 80 } as const;
 
+/** Headers of a frame up to the ports. */
+export type Shape = "ipv4" | "ipv6" | "ipv4 in ipv4";
+
+export const shapeOf = ({ family, outer }: Pick<Traffic, "family" | "outer">): Shape => {
+  if (outer === undefined) return `ipv${family}`;
+  if (family !== 4) throw new TypeError("Only IPv4 packets get an outer header here");
+  return "ipv4 in ipv4";
+};
+
 /** Where in a frame lie the last 32 bits of both addresses, and the ports. */
-export const offsetsOf = (family: Family) =>
-  family === 4
-    ? {
-        source: Ethernet.size + Ipv4.offsets.source,
-        destination: Ethernet.size + Ipv4.offsets.destination,
-        ports: Ethernet.size + Ipv4.size,
-      }
-    : {
-        source: Ethernet.size + Ipv6.offsets.source + 12,
-        destination: Ethernet.size + Ipv6.offsets.destination + 12,
-        ports: Ethernet.size + Ipv6.size,
-      };
+export function offsetsOf(shape: Shape): Record<"source" | "destination" | "ports", number> {
+  if (shape === "ipv6") {
+    return {
+      source: Ethernet.size + Ipv6.offsets.source + 12,
+      destination: Ethernet.size + Ipv6.offsets.destination + 12,
+      ports: Ethernet.size + Ipv6.size,
+    };
+  }
+  const start = Ethernet.size + (shape === "ipv4" ? 0 : Ipv4.size);
+  return {
+    source: start + Ipv4.offsets.source,
+    destination: start + Ipv4.offsets.destination,
+    ports: start + Ipv4.size,
+  };
+}
 
 /** The frame of flow 0 to the first destination. */
-export function firstFrame({ family, kind, destination }: Traffic): Uint8Array {
-  const link = eth(CLIENT_SIDE_MAC, DIRECTOR_MAC);
+export function firstFrame({ family, kind, destination, outer }: Traffic): Uint8Array {
+  const frameHeader = eth(CLIENT_SIDE_MAC, DIRECTOR_MAC);
+  const link = outer ? frameHeader.ipv4(outer.source, outer.destination) : frameHeader;
   const network =
     family === 4 ? link.ipv4(CLIENTS[4], destination) : link.ipv6(CLIENTS[6], destination);
   const ports = { sourcePort: FIRST_SOURCE_PORT, destinationPort: PORT };
@@ -73,7 +88,7 @@ export function firstFrame({ family, kind, destination }: Traffic): Uint8Array {
 export function frameOf(traffic: Traffic, flow: number): Uint8Array {
   const frame = firstFrame(traffic);
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-  const at = offsetsOf(traffic.family);
+  const at = offsetsOf(shapeOf(traffic));
   view.setUint32(at.source, view.getUint32(at.source) + (flow & (2 ** CLIENT_BITS - 1)));
   view.setUint16(at.ports, FIRST_SOURCE_PORT + (flow >>> CLIENT_BITS));
   const mixed = Math.imul(flow, SPREAD) >>> 0;

@@ -21,7 +21,7 @@ for (const { family, way, foreign, grows } of rows) {
   test(`Wrapper.run() restores IPv${family} ${packets}: many runs end as one does`, {
     skip,
   }, async () => {
-    using wrapper = new Wrapper(family);
+    using wrapper = new Wrapper(`ipv${family}`);
     using director = await BenchDirector.open(stateOf(plainWorld(family, way)));
     const single = new TestRun(director.program.fd, { maxPacket: 256 });
     for (const flows of [1, 1000, 2 ** 32 - 1]) {
@@ -42,7 +42,7 @@ for (const { family, way, foreign, grows } of rows) {
 }
 
 test("Wrapper.run() picks all flows, and times every stretch", { skip }, () => {
-  using wrapper = new Wrapper(4);
+  using wrapper = new Wrapper("ipv4");
   using pass = loadProgram(verdict(XDP_PASS), () => assert.fail("no map in it"));
   const traffic: Traffic = {
     family: 4,

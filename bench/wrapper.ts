@@ -26,10 +26,11 @@ import { TestRun } from "../src/kernel/test-run.ts";
 import { runLive } from "./live-run.ts";
 import {
   CLIENT_BITS,
-  type Family,
   FIRST_SOURCE_PORT,
   firstFrame,
   offsetsOf,
+  type Shape,
+  shapeOf,
   SPREAD,
   type Traffic,
 } from "./traffic.ts";
@@ -72,7 +73,7 @@ const stateMap = globalData("bench_state", WrapperState.size + STAMPS_MAX * 8);
 const targetMap = progArray("bench_target", 1);
 
 /** Emits what comes before the target: the frame of a flow picked at random, `leave` beside it. */
-export function wrapperProgram(family: Family): Program {
+export function wrapperProgram(shape: Shape): Program {
   return xdp("carom_bench", (p) => {
     const state = p.mapValue(stateMap).as(WrapperState);
     const stamps = p.mapValue(stateMap, WrapperState.size);
@@ -88,7 +89,7 @@ export function wrapperProgram(family: Family): Program {
     const grown = p.packet().length().sub(state.frameBytes);
     p.call(Helper.xdpAdjustHead, p.contextRegister, grown);
     const packet = p.packet();
-    const at = offsetsOf(family);
+    const at = offsetsOf(shape);
     packet.require(at.ports + 4, XDP_ABORTED);
 
     let random: Value = state.random.read();
@@ -101,7 +102,7 @@ export function wrapperProgram(family: Family): Program {
 
     const head = p.mapValue(stateMap, WrapperState.offsets.head);
     // In words that no load of a program straddles: a load of two stores' bytes waits for both.
-    for (const [offset, size] of fixedWords[family]) copy(packet.data, head, offset, size);
+    for (const [offset, size] of fixedWords[shape]) copy(packet.data, head, offset, size);
     const source = state.source.read().add(flow.and(2 ** CLIENT_BITS - 1));
     const spread = flow.mul(SPREAD | 0).u64();
     const chosen = spread.mul(state.destinations.read().u64()).shr(32).u32();
@@ -111,7 +112,7 @@ export function wrapperProgram(family: Family): Program {
       [at.destination, destination],
     ] as const) {
       const word = value.toNetwork().raw();
-      if (family === 4) {
+      if (shape !== "ipv6") {
         packet.data.plus(offset).place(4).set(word);
       } else {
         const start = offset - 4;
@@ -127,21 +128,32 @@ export function wrapperProgram(family: Family): Program {
 }
 
 /** Offset and size of what is the same for all flows: MACs, EtherType, the IP header up to the addresses' ends. */
-const fixedWords: Readonly<Record<Family, readonly (readonly [number, 2 | 4 | 8])[]>> = {
-  4: [
+const fixedWords: Readonly<Record<Shape, readonly (readonly [number, 2 | 4 | 8])[]>> = {
+  ipv4: [
     [0, 8],
     [8, 4],
     [12, 2],
     [14, 8],
     [22, 4],
   ],
-  6: [
+  ipv6: [
     [0, 8],
     [8, 4],
     [12, 2],
     [14, 8],
     [22, 8],
     [38, 8],
+  ],
+  "ipv4 in ipv4": [
+    [0, 8],
+    [8, 4],
+    [12, 2],
+    [14, 8],
+    [22, 4],
+    [26, 4],
+    [30, 4],
+    [34, 8],
+    [42, 4],
   ],
 };
 
@@ -160,7 +172,7 @@ export interface WrappedRun {
 
 /** A wrapper in the kernel, for any target. Dispose of it to close what it holds. */
 export class Wrapper {
-  readonly family: Family;
+  readonly shape: Shape;
   readonly #program: BpfProgram;
   readonly #state: BpfMap;
   readonly #targets: BpfMap;
@@ -170,12 +182,12 @@ export class Wrapper {
   readonly #run: TestRun;
 
   /** @throws {KernelError} when this process may not */
-  constructor(family: Family) {
-    this.family = family;
+  constructor(shape: Shape) {
+    this.shape = shape;
     this.#state = createMap(stateMap);
     this.#targets = createMap(targetMap);
     this.#memory = this.#state.mmap();
-    const image = compile(wrapperProgram(family));
+    const image = compile(wrapperProgram(shape));
     this.#program = loadProgram(
       image,
       (spec) => (spec === stateMap ? this.#state : this.#targets).fd,
@@ -222,7 +234,9 @@ export class Wrapper {
   }
 
   #prepare(targetFd: number, traffic: Traffic, packets: number): Uint8Array {
-    if (traffic.family !== this.family) throw new TypeError("The wrapper is of the other family");
+    if (shapeOf(traffic) !== this.shape) {
+      throw new TypeError(`The wrapper is for ${this.shape}, not for ${shapeOf(traffic)}`);
+    }
     this.#targets.update(SLOT, new Uint8Array(Uint32Array.of(targetFd).buffer));
     const frame = firstFrame(traffic);
     const stretchMask = stretchOf(packets) - 1;
@@ -262,7 +276,7 @@ const stretchOf = (packets: number): number =>
 
 function stateFor(traffic: Traffic, frame: Uint8Array): Parameters<typeof WrapperState.write>[1] {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-  const at = offsetsOf(traffic.family);
+  const at = offsetsOf(shapeOf(traffic));
   const head = new Uint8Array(HEAD_BYTES);
   head.set(frame.subarray(0, HEAD_BYTES));
   head.fill(0, at.source, at.source + 4);

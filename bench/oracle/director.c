@@ -1,0 +1,156 @@
+/*
+ * The director for IPv4 services, with members forwarded by l2 (FORWARD_L2) or by ipip over IPv4:
+ * what src/datapath/director/ emits, written as C.
+ */
+#include "bpf.h"
+
+extern u8 carom_arena[];
+
+struct index_head {
+  u64 seed;
+  u64 aligned;
+  u32 displacements, displacement_mask, slots, slot_mask;
+};
+
+struct slot {
+  u64 key0, key1;
+  u32 key2, buckets, bucket_mask, members, counter, member_counters;
+};
+
+struct member {
+  u32 next_hop;
+  u8 forwarding, aligned;
+  u16 mtu;
+  u32 outer_sum, more;
+  u32 source[4], destination[4];
+};
+
+struct next_hop {
+  u64 addresses;
+  u32 source_rest, ifindex;
+};
+
+struct macs {
+  u64 addresses;
+  u32 source_rest;
+};
+
+#define ARENA(type, size, offset) ((type *)(carom_arena + ((offset) & (ARENA_BYTES - (size)))))
+
+static inline struct slot *look_up(u64 key0) {
+  struct index_head *head = ARENA(struct index_head, 64, *(u32 *)carom_arena);
+  u64 hash = __builtin_bswap64(key0 * 0x9e3779b97f4a7c15ull) * head->seed;
+  u32 bucket = (u32)(hash >> 20) & head->displacement_mask;
+  u32 displacement = *ARENA(u32, 4, head->displacements + (bucket << 2));
+  u32 index = ((u32)(hash >> 40) ^ displacement) & head->slot_mask;
+  return ARENA(struct slot, 64, head->slots + (index << 6));
+}
+
+static inline void write_macs(u8 *data, struct next_hop *next_hop, u64 addresses) {
+  *(u64 *)data = addresses;
+  *(u32 *)(data + 8) = next_hop->source_rest;
+}
+
+ENTRY int director(struct xdp_md *context) {
+  u8 *data = (u8 *)(long)context->data;
+  u8 *end = (u8 *)(long)context->data_end;
+  u32 length = end - data;
+  u32 reason;
+
+#define PASS_AS(name) ({ reason = name; goto pass; })
+#define DROP_AS(name) ({ reason = name; goto drop; })
+
+  if (unlikely(data + ETHERNET > end)) PASS_AS(TOO_SHORT);
+  if (unlikely(*(u32 *)data != MAC_0 || *(u16 *)(data + 4) != MAC_4)) PASS_AS(NOT_FOR_US);
+  u16 ether_type = *(u16 *)(data + 12);
+  if (unlikely(ether_type != to_host_16(ETH_P_IP))) {
+    if (ether_type == to_host_16(ETH_P_IPV6)) PASS_AS(NOT_A_SERVICE);
+    PASS_AS(NOT_IP);
+  }
+
+  if (unlikely(data + ETHERNET + IPV4 + UDP > end)) PASS_AS(TOO_SHORT);
+  struct ipv4 *ip = (struct ipv4 *)(data + ETHERNET);
+  u8 *ports = data + ETHERNET + IPV4;
+  u32 destination = ip->destination;
+  if (unlikely(ip->version_ihl != 0x45)) {
+    if (ip->version_ihl <= 0x45 || ip->version_ihl > 0x4f) PASS_AS(NOT_A_SERVICE);
+    u64 vip = destination | (u64)256 << 48;
+    if (look_up(vip)->key0 != vip) PASS_AS(NOT_A_SERVICE);
+    DROP_AS(IP_OPTIONS);
+  }
+  if (unlikely(ip->flags_fragment & to_host_16(IP_MF | IP_OFFSET))) {
+    u64 vip = destination | (u64)256 << 48;
+    if (look_up(vip)->key0 != vip) PASS_AS(NOT_A_SERVICE);
+    DROP_AS(FRAGMENT);
+  }
+
+  u8 protocol = ip->protocol;
+  u64 key0 = destination | (u64)*(u16 *)(ports + 2) << 32 | (u64)protocol << 48;
+  struct slot *slot = look_up(key0);
+  if (unlikely(slot->key0 != key0)) PASS_AS(NOT_A_SERVICE);
+  u32 ip_length = to_host_16(ip->total_length);
+  if (unlikely(ip_length < IPV4 + UDP)) DROP_AS(MALFORMED);
+  if (unlikely(ip_length + ETHERNET > length)) DROP_AS(MALFORMED);
+  u32 hash = finish(K0 + K1 * ip->source + K2 * destination + K3 * *(u32 *)ports + K4 * protocol);
+
+  u32 owner = *ARENA(u32, 4, slot->buckets + ((hash << 2) & slot->bucket_mask)) & 0xffff;
+  if (unlikely(owner == 0xffff)) DROP_AS(NO_BACKEND);
+  struct member *member = ARENA(struct member, 64, slot->members + (owner << 6));
+  struct next_hop *next_hop = ARENA(struct next_hop, 32, member->next_hop);
+  u64 addresses = next_hop->addresses;
+  if (unlikely(addresses << 16 == 0)) DROP_AS(NO_NEXT_HOP);
+  u32 member_counter = slot->member_counters + (owner << 4);
+
+#ifdef FORWARD_L2
+  if (unlikely(member->forwarding != 1)) DROP_AS(INTERNAL);
+  if (unlikely(next_hop->ifindex != IFINDEX)) {
+    if (ip_length > member->mtu) DROP_AS(TOO_BIG);
+    write_macs(data, next_hop, addresses);
+    goto redirect;
+  }
+  write_macs(data, next_hop, addresses);
+#else
+  if (unlikely(member->forwarding != 2)) DROP_AS(INTERNAL);
+  u8 traffic_class = ip->tos;
+  if (unlikely(ip_length + IPV4 > member->mtu)) DROP_AS(TOO_BIG);
+  if (unlikely((int)bpf_xdp_adjust_head(context, -IPV4) != 0)) DROP_AS(NO_HEADROOM);
+  data = (u8 *)(long)context->data;
+  end = (u8 *)(long)context->data_end;
+  if (unlikely(data + ETHERNET + IPV4 > end)) DROP_AS(INTERNAL);
+  write_macs(data, next_hop, addresses);
+  *(u16 *)(data + 12) = to_host_16(ETH_P_IP);
+  struct ipv4 *outer = (struct ipv4 *)(data + ETHERNET);
+  u16 total_length = to_host_16(ip_length + IPV4);
+  outer->version_ihl = 0x45;
+  outer->tos = traffic_class;
+  outer->total_length = total_length;
+  outer->identification = 0;
+  outer->flags_fragment = to_host_16(IP_DF);
+  outer->ttl = 64;
+  outer->protocol = IPPROTO_IPIP;
+  u32 sum = member->outer_sum + ((u32)traffic_class << 8) + total_length;
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum += sum >> 16;
+  outer->checksum = ~sum;
+  outer->source = member->source[0];
+  outer->destination = member->destination[0];
+  if (unlikely(next_hop->ifindex != IFINDEX)) goto redirect;
+#endif
+
+  u8 *own = region();
+  count(own, slot->counter, length);
+  count(own, member_counter, length);
+  return XDP_TX;
+
+redirect:
+  own = region();
+  count(own, slot->counter, length);
+  count(own, member_counter, length);
+  return bpf_redirect(next_hop->ifindex, 0);
+pass:
+  count(region(), reason * 16, length);
+  return XDP_PASS;
+drop:
+  count(region(), reason * 16, length);
+  return XDP_DROP;
+}
