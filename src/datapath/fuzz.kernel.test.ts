@@ -172,9 +172,12 @@ test(`the agent does what the reference says, ${COUNT} packets from seed ${SEED}
     if (random.chance(0.05)) return randomPacket(random, frame, ends);
     const from = random.chance(0.8) ? directors : strangers;
     const given = random.chance(0.05) ? { options: random.bytes(4) } : {};
+    const marks = random.below(256);
     const outer = random.chance(0.5)
-      ? frame.ipv4(random.pick(from.ipv4), BACKEND_4, given)
-      : frame.ipv6(random.pick(from.ipv6), "2001:db8:21::12");
+      ? frame.ipv4(random.pick(from.ipv4), BACKEND_4, { tos: marks, ...given })
+      : frame.ipv6(random.pick(from.ipv6), "2001:db8:21::12", {
+          versionClassFlow: (0x60000000 | (marks << 20)) >>> 0,
+        });
     return randomPacket(random, outer, ends);
   };
 

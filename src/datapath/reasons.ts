@@ -75,6 +75,11 @@ export const agentReasons = [
   ),
   reason("no_room", "dropped", "The outer header could not be removed"),
   reason("internal", "dropped", "A table is not as the program expects: a bug"),
+  reason(
+    "ecn_not_capable",
+    "dropped",
+    "Marked as congested on its way from the director, but its sender does not do ECN",
+  ),
 ] as const satisfies readonly Reason[];
 export type AgentReason = (typeof agentReasons)[number]["name"];
 

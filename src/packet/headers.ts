@@ -27,6 +27,12 @@ export const IP_DF = 0x4000;
 export const IP_MF = 0x2000;
 export const IP_OFFSET = 0x1fff;
 
+/** The low two bits of `Ipv4.tos` and of the traffic class (RFC 3168 §5, include/net/inet_ecn.h). */
+export const INET_ECN_MASK = 3;
+export const INET_ECN_ECT_1 = 1;
+export const INET_ECN_ECT_0 = 2;
+export const INET_ECN_CE = 3;
+
 /** Bits of `Ipv6Fragment.offsetFlags`: the offset in bytes lies in the upper 13 (RFC 8200 §4.5). */
 export const IP6_MF = 0x0001;
 export const IP6_OFFSET = 0xfff8;

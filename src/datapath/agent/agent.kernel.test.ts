@@ -85,7 +85,7 @@ const decapsulated: readonly { name: string; input: Uint8Array; output: Uint8Arr
   },
   {
     name: "the inner TOS, TTL and checksum stay as they are",
-    input: in4(over4({ tos: 0xff, ttl: 3 }), "", { tos: 1, ttl: 1, checksum: 0x1234 }),
+    input: in4(over4({ tos: 0xfe, ttl: 3 }), "", { tos: 1, ttl: 1, checksum: 0x1234 }),
     output: in4(frame, "", { tos: 1, ttl: 1, checksum: 0x1234 }),
   },
   {
@@ -214,6 +214,68 @@ for (const [reason, rows] of Object.entries(left)) {
     });
   }
 }
+
+/** RFC 6040 section 4.2, figure 4: the outer header across, the inner one down, in the same order. */
+const codepoints = { "Not-ECT": 0, "ECT(0)": 2, "ECT(1)": 1, CE: 3 } as const;
+type Codepoint = keyof typeof codepoints;
+const ecnTable: Readonly<Record<Codepoint, readonly (Codepoint | "drop")[]>> = {
+  "Not-ECT": ["Not-ECT", "Not-ECT", "Not-ECT", "drop"],
+  "ECT(0)": ["ECT(0)", "ECT(0)", "ECT(1)", "CE"],
+  "ECT(1)": ["ECT(1)", "ECT(1)", "ECT(1)", "CE"],
+  CE: ["CE", "CE", "CE", "CE"],
+};
+const DSCP = 0xb8;
+/** By family: a header whose DSCP is `DSCP`; the flow label must not change either. */
+const marked = {
+  4: (ecn: number) => ({ tos: DSCP | ecn }),
+  6: (ecn: number) => ({ versionClassFlow: (0x600abcde | ((DSCP | ecn) << 20)) >>> 0 }),
+};
+const encapsulations = [
+  { name: "IPv4 in IPv4", outer: 4, inner: 4 },
+  { name: "IPv6 in IPv4", outer: 4, inner: 6 },
+  { name: "IPv4 in IPv6", outer: 6, inner: 4 },
+  { name: "IPv6 in IPv6", outer: 6, inner: 6 },
+] as const;
+
+for (const { name, outer, inner } of encapsulations) {
+  const around = (ecn: number): Network => (outer === 4 ? over4 : over6)(marked[outer](ecn));
+  const within = (link: LinkLayer | Network, ecn: number): Uint8Array =>
+    inner === 4 ? in4(link, "data", marked[4](ecn)) : in6(link, "data", marked[6](ecn));
+  test(`the agent hands on what routers said of congestion: ${name}`, { skip }, () => {
+    for (const innerName of Object.keys(ecnTable) as Codepoint[]) {
+      for (const [column, outerName] of (Object.keys(codepoints) as Codepoint[]).entries()) {
+        const input = within(around(codepoints[outerName]), codepoints[innerName]);
+        const becomes = ecnTable[innerName][column]!;
+        if (becomes === "drop") {
+          assertLeft(input, "ecn_not_capable");
+          continue;
+        }
+        const { verdict, packet, counted } = agent!.run(input);
+        const row = `${innerName} inside ${outerName}`;
+        assert.deepEqual([verdict, ...counted], [XDP_PASS, `decapsulated 1/${input.length}`], row);
+        assertPacket(packet, within(frame, codepoints[becomes]));
+        assert.deepEqual(problemsOf(packet), [], row);
+      }
+    }
+  });
+}
+
+test("an inner IPv4 checksum stays right whatever it was, and wrong if it was wrong", {
+  skip,
+}, () => {
+  // The identification takes the checksum through every value where sums carry or end in 0.
+  for (const identification of [...Array(64).keys()].flatMap((at) => [
+    at,
+    0x72c0 + at,
+    0xffff - at,
+  ])) {
+    const [before, after] = [2, 3].map((tos) => ({ tos, identification }));
+    const { packet } = agent!.run(in4(over4({ tos: 3 }), "", before));
+    assertPacket(packet, in4(frame, "", after));
+  }
+  const { packet } = agent!.run(in4(over4({ tos: 3 }), "", { tos: 2, checksum: 0 }));
+  assertPacket(packet, in4(frame, "", { tos: 3, checksum: 0xfffe }));
+});
 
 /** Every cut of a packet: `outer` and `inner` are where those headers end. */
 const cuts: readonly { name: string; packet: Uint8Array; outer: number; inner: number }[] = [

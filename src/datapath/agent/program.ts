@@ -22,6 +22,7 @@ import {
 } from "../../packet/headers.ts";
 import { counterOffset, emitCount } from "../counters.ts";
 import { agentReasonIndex, agentReasons, type AgentReason } from "../reasons.ts";
+import { type EcnField, ecnOfIpv4, ecnOfIpv6, emitCongestion } from "./congestion.ts";
 import { ADDRESS_KEY_SIZE, type AgentMaps } from "./maps.ts";
 
 export const AGENT_PROGRAM = "carom_agent";
@@ -36,6 +37,16 @@ interface Agent {
   readonly leave: Leave;
   /** Room for a key of the address sets. */
   readonly key: Pointer;
+}
+
+/** The outer header, as what follows needs it. */
+interface Outer {
+  /** Its bytes. */
+  readonly size: number;
+  /** Bytes of the outer packet, header and all. */
+  readonly length: Value;
+  readonly storeSource: () => void;
+  readonly ecn: EcnField;
 }
 
 export function agentProgram(maps: AgentMaps): Program {
@@ -73,61 +84,66 @@ function emitOuterIpv4(agent: Agent): void {
   p.require(outer.versionIhl.eq(0x45), leave.not_encapsulated);
   p.leaveIf(outer.flagsFragment.has(IP_MF | IP_OFFSET), leave.not_encapsulated);
   const outerLength = outer.totalLength.read().toHost();
-  const source = (): void => storeIpv4Key(agent, outer.source.read());
+  const around: Outer = {
+    size: Ipv4.size,
+    length: outerLength,
+    storeSource: () => storeIpv4Key(agent, outer.source.read()),
+    ecn: ecnOfIpv4(outer),
+  };
   p.if(
     protocol.eq(IPPROTO_IPIP),
-    () => emitInnerIpv4(agent, Ipv4.size, outerLength, source),
-    () => emitInnerIpv6(agent, Ipv4.size, outerLength, source),
+    () => emitInnerIpv4(agent, around),
+    () => emitInnerIpv6(agent, around),
   );
 }
 
 function emitOuterIpv6(agent: Agent): void {
   const { p, packet, leave } = agent;
   packet.require(Ethernet.size + Ipv6.size, leave.too_short);
-  const outer = packet.data.plus(Ethernet.size).as(Ipv6);
+  const outerAt = packet.data.plus(Ethernet.size);
+  const outer = outerAt.as(Ipv6);
   p.require(outer.versionClassFlow.read().toHost().shr(28).eq(6), leave.not_encapsulated);
   const nextHeader = outer.nextHeader.read();
   p.if(nextHeader.ne(IPPROTO_IPIP), () =>
     p.require(nextHeader.eq(IPPROTO_IPV6), leave.not_encapsulated),
   );
   const outerLength = outer.payloadLength.read().toHost().add(Ipv6.size);
-  const source = (): void => storeIpv6Key(agent, outer.source);
+  const around: Outer = {
+    size: Ipv6.size,
+    length: outerLength,
+    storeSource: () => storeIpv6Key(agent, outer.source),
+    ecn: ecnOfIpv6(outerAt),
+  };
   p.if(
     nextHeader.eq(IPPROTO_IPIP),
-    () => emitInnerIpv4(agent, Ipv6.size, outerLength, source),
-    () => emitInnerIpv6(agent, Ipv6.size, outerLength, source),
+    () => emitInnerIpv4(agent, around),
+    () => emitInnerIpv6(agent, around),
   );
 }
 
-function emitInnerIpv4(
-  agent: Agent,
-  outerSize: number,
-  outerLength: Value,
-  source: () => void,
-): void {
+function emitInnerIpv4(agent: Agent, outer: Outer): void {
   const { p, packet, leave } = agent;
-  packet.require(Ethernet.size + outerSize + Ipv4.size, leave.too_short);
-  const inner = packet.data.plus(Ethernet.size + outerSize).as(Ipv4);
-  emitAdmit(agent, () => storeIpv4Key(agent, inner.destination.read()), source);
+  packet.require(Ethernet.size + outer.size + Ipv4.size, leave.too_short);
+  const inner = packet.data.plus(Ethernet.size + outer.size).as(Ipv4);
+  emitAdmit(agent, () => storeIpv4Key(agent, inner.destination.read()), outer.storeSource);
   p.require(inner.versionIhl.shr(4).eq(4), leave.malformed);
   const innerLength = inner.totalLength.read().toHost();
   p.require(innerLength.ge(Ipv4.size), leave.malformed);
-  emitDecapsulate(agent, outerSize, outerLength, innerLength, ETH_P_IP);
+  emitLengths(agent, outer, innerLength);
+  emitCongestion(p, leave, outer.ecn, ecnOfIpv4(inner));
+  emitDecapsulate(agent, outer.size, ETH_P_IP);
 }
 
-function emitInnerIpv6(
-  agent: Agent,
-  outerSize: number,
-  outerLength: Value,
-  source: () => void,
-): void {
+function emitInnerIpv6(agent: Agent, outer: Outer): void {
   const { p, packet, leave } = agent;
-  packet.require(Ethernet.size + outerSize + Ipv6.size, leave.too_short);
-  const inner = packet.data.plus(Ethernet.size + outerSize).as(Ipv6);
-  emitAdmit(agent, () => storeIpv6Key(agent, inner.destination), source);
+  packet.require(Ethernet.size + outer.size + Ipv6.size, leave.too_short);
+  const innerAt = packet.data.plus(Ethernet.size + outer.size);
+  const inner = innerAt.as(Ipv6);
+  emitAdmit(agent, () => storeIpv6Key(agent, inner.destination), outer.storeSource);
   p.require(inner.versionClassFlow.read().toHost().shr(28).eq(6), leave.malformed);
-  const innerLength = inner.payloadLength.read().toHost().add(Ipv6.size);
-  emitDecapsulate(agent, outerSize, outerLength, innerLength, ETH_P_IPV6);
+  emitLengths(agent, outer, inner.payloadLength.read().toHost().add(Ipv6.size));
+  emitCongestion(p, leave, outer.ecn, ecnOfIpv6(innerAt));
+  emitDecapsulate(agent, outer.size, ETH_P_IPV6);
 }
 
 /** Goes on only for a VIP of ours from a director of ours. */
@@ -143,15 +159,16 @@ function emitAdmit({ p, maps, leave, key }: Agent, vip: () => void, source: () =
   p.lookupAt(maps.directors, key, leave.stranger);
 }
 
+function emitLengths({ p, length, leave }: Agent, outer: Outer, innerLength: Value): void {
+  p.require(innerLength.add(outer.size).le(outer.length), leave.malformed);
+  p.require(outer.length.add(Ethernet.size).le(length), leave.malformed);
+}
+
 function emitDecapsulate(
   { p, packet, length, leave, maps }: Agent,
   outerSize: number,
-  outerLength: Value,
-  innerLength: Value,
   etherType: number,
 ): void {
-  p.require(innerLength.add(outerSize).le(outerLength), leave.malformed);
-  p.require(outerLength.add(Ethernet.size).le(length), leave.malformed);
   const macs = [packet.data.place(8).read(), packet.data.plus(8).place(4).read()] as const;
   const moved = p.call(Helper.xdpAdjustHead, p.contextRegister, outerSize);
   p.require(moved.u32().eq(0), leave.no_room);

@@ -12,6 +12,7 @@ import {
   Ipv4,
   Ipv6,
 } from "../../packet/headers.ts";
+import { updateChecksum } from "../../packet/checksum.ts";
 import { agentReasons, type AgentReason } from "../reasons.ts";
 
 export interface ReferenceAgent {
@@ -46,8 +47,31 @@ export function referenceAgent(world: ReferenceAgent): (packet: Uint8Array) => A
     const decapsulated = packet.slice(outer.size);
     decapsulated.set(packet.subarray(0, 12));
     Ethernet.write(decapsulated, { etherType: inner.family === 4 ? ETH_P_IP : ETH_P_IPV6 });
+    const ecn = ECN_AFTER[inner.ecn]?.[outer.ecn];
+    if (ecn === undefined) return leave("ecn_not_capable", packet);
+    if (ecn !== inner.ecn) setEcn(decapsulated.subarray(Ethernet.size), inner.family, ecn);
     return { reason: "decapsulated", verdict: XDP_PASS, packet: decapsulated };
   };
+}
+
+/** RFC 6040 section 4.2, figure 4, with the codepoints as numbers: inner, then outer. */
+const ECN_AFTER: readonly (readonly (number | undefined)[])[] = [
+  [0, 0, 0, undefined],
+  [1, 1, 1, 3],
+  [2, 1, 2, 3],
+  [3, 3, 3, 3],
+];
+
+function setEcn(ip: Uint8Array, family: 4 | 6, ecn: number): void {
+  if (family === 6) {
+    const { versionClassFlow } = Ipv6.read(ip);
+    Ipv6.write(ip, { versionClassFlow: (versionClassFlow & ~(3 << 20)) | (ecn << 20) });
+    return;
+  }
+  const before = ip.slice(0, 2);
+  const { tos, checksum } = Ipv4.read(ip);
+  Ipv4.write(ip, { tos: (tos & ~3) | ecn });
+  Ipv4.write(ip, { checksum: updateChecksum(checksum, before, ip.subarray(0, 2)) });
 }
 
 interface Outer {
@@ -57,6 +81,7 @@ interface Outer {
   /** Bytes of the outer packet, header and all. */
   readonly length: number;
   readonly innerFamily: 4 | 6;
+  readonly ecn: number;
 }
 
 function parseOuter(packet: Uint8Array): Outer | AgentReason {
@@ -70,7 +95,8 @@ function parseOuter(packet: Uint8Array): Outer | AgentReason {
         header.versionIhl === 0x45 && (header.flagsFragment & (IP_MF | IP_OFFSET)) === 0;
       if (innerFamily === null || !isPlain) return "not_encapsulated";
       const source = ip.subarray(Ipv4.offsets.source, Ipv4.offsets.destination);
-      return { source, size: Ipv4.size, length: header.totalLength, innerFamily };
+      const ecn = header.tos & 3;
+      return { source, size: Ipv4.size, length: header.totalLength, innerFamily, ecn };
     }
     case ETH_P_IPV6: {
       if (ip.length < Ipv6.size) return "too_short";
@@ -78,7 +104,8 @@ function parseOuter(packet: Uint8Array): Outer | AgentReason {
       const innerFamily = innerFamilyOf(header.nextHeader);
       if (innerFamily === null || header.versionClassFlow >>> 28 !== 6) return "not_encapsulated";
       const length = Ipv6.size + header.payloadLength;
-      return { source: header.source, size: Ipv6.size, length, innerFamily };
+      const ecn = (header.versionClassFlow >>> 20) & 3;
+      return { source: header.source, size: Ipv6.size, length, innerFamily, ecn };
     }
     default:
       return "not_encapsulated";
@@ -90,21 +117,23 @@ interface Inner {
   readonly destination: Uint8Array;
   readonly length: number;
   readonly isSound: boolean;
+  readonly ecn: number;
 }
 
 function parseInner(packet: Uint8Array, outer: Outer): Inner | "too_short" {
   const ip = packet.subarray(Ethernet.size + outer.size);
   if (outer.innerFamily === 4) {
     if (ip.length < Ipv4.size) return "too_short";
-    const { versionIhl, totalLength } = Ipv4.read(ip);
+    const { versionIhl, tos, totalLength } = Ipv4.read(ip);
     const destination = ip.subarray(Ipv4.offsets.destination, Ipv4.size);
     const isSound = versionIhl >> 4 === 4 && totalLength >= Ipv4.size;
-    return { family: 4, destination, length: totalLength, isSound };
+    return { family: 4, destination, length: totalLength, isSound, ecn: tos & 3 };
   }
   if (ip.length < Ipv6.size) return "too_short";
   const { versionClassFlow, payloadLength, destination } = Ipv6.read(ip);
   const isSound = versionClassFlow >>> 28 === 6;
-  return { family: 6, destination, length: Ipv6.size + payloadLength, isSound };
+  const ecn = (versionClassFlow >>> 20) & 3;
+  return { family: 6, destination, length: Ipv6.size + payloadLength, isSound, ecn };
 }
 
 function innerFamilyOf(protocol: number): 4 | 6 | null {
