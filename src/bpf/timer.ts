@@ -6,8 +6,7 @@ import type { FunctionIr } from "./ir.ts";
 import type { Scalar, Value } from "./value.ts";
 import type { BytesPlace } from "./view.ts";
 
-export const CLOCK_MONOTONIC = 1;
-export const CLOCK_BOOTTIME = 7;
+const CLOCK_MONOTONIC = 1;
 
 /**
  * Sets the timer in a value of `map` up, once: the result is 0, or negative (-EBUSY) when it is.
