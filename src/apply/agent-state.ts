@@ -11,7 +11,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
@@ -87,7 +87,8 @@ export function writeAgentState(file: string, state: AgentState): void {
   const next = `${file}.next`;
   const fd = openSync(next, "w", 0o600);
   try {
-    writeSync(fd, `${JSON.stringify(record, null, 2)}\n`);
+    // Writes on after a short write, which is how a file system that runs full begins to refuse.
+    writeFileSync(fd, `${JSON.stringify(record, null, 2)}\n`);
     fsyncSync(fd);
   } finally {
     closeSync(fd);

@@ -133,3 +133,34 @@ test("Arena stores words where they belong, in a map that does not start its buf
     true,
   );
 });
+
+test("Arena.release() whose grace period fails gives the regions back with the next", async () => {
+  let isBroken = true;
+  const { arena } = arenaOf(async () => {
+    if (isBroken) throw new Error("the kernel process is gone");
+  });
+  const [one, two] = [arena.allocate(100), arena.allocate(100)];
+  await assert.rejects(arena.release([one]), /is gone/);
+  assert.ok(arena.freeBytes < ALL - LINE);
+  isBroken = false;
+  await arena.release([two]);
+  assert.equal(arena.freeBytes, ALL);
+});
+
+test("Arena.release() never frees a region that is obsolete again before its own grace period", async () => {
+  const ends: (() => void)[] = [];
+  const { arena } = arenaOf(() => new Promise<void>((resolve) => ends.push(resolve)));
+  const offset = arena.allocate(100);
+  const other = arena.allocate(100);
+  const slow = arena.release([offset]);
+  const fast = arena.release([other]);
+  ends[1]?.();
+  await fast;
+  assert.equal(arena.allocate(100), offset);
+  const again = arena.release([offset]);
+  ends[0]?.();
+  await slow;
+  assert.notEqual(arena.allocate(100), offset);
+  ends[2]?.();
+  await again;
+});

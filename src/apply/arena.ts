@@ -22,6 +22,8 @@ export class Arena {
   /** Sorted by offset, never adjacent. */
   #free: readonly Region[];
   readonly #used = new Map<number, number>();
+  /** Given back, but perhaps still read: their grace period runs, or could not be waited for. */
+  readonly #obsolete = new Map<number, symbol>();
 
   /** `bytes` is the map's memory; `gracePeriod` resolves when every program run of now has ended. */
   constructor(bytes: Uint8Array, gracePeriod: () => Promise<void>) {
@@ -58,14 +60,24 @@ export class Arena {
     return fitting.offset;
   }
 
-  /** Gives regions back once nobody can be reading them. They must no longer be reachable. */
+  /**
+   * Gives regions back once nobody can be reading them. They must no longer be reachable. When the
+   * grace period cannot be waited for this rejects, and they become free with the next release.
+   */
   async release(offsets: readonly number[]): Promise<void> {
-    if (offsets.length === 0) return;
-    await this.#gracePeriod();
     for (const offset of offsets) {
-      const size = this.#used.get(offset);
-      if (size === undefined)
+      if (!this.#used.has(offset) || this.#obsolete.has(offset))
         throw new Error(`Cannot give back region ${offset}: it is not in use`);
+      this.#obsolete.set(offset, Symbol());
+    }
+    if (this.#obsolete.size === 0) return;
+    const unreachable = [...this.#obsolete];
+    await this.#gracePeriod();
+    for (const [offset, since] of unreachable) {
+      // A release that ran beside this one may have been faster, and the region in use again since.
+      if (this.#obsolete.get(offset) !== since) continue;
+      this.#obsolete.delete(offset);
+      const size = this.#used.get(offset) ?? 0;
       this.#used.delete(offset);
       this.#free = merged([...this.#free, { offset, size }]);
     }
