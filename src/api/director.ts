@@ -3,6 +3,7 @@
  * nothing. Errors are problem details (RFC 9457).
  */
 import { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
 import { z } from "zod";
 import {
   type BackendState,
@@ -70,10 +71,19 @@ export interface DirectorControl {
   setBackendState(pool: string, backend: string, state: BackendState): StateChange;
 }
 
+/** A request is a state's name; what is larger is not read into memory. */
+const BODY_BYTES_MAX = 4096;
+
 const StateBody = z.strictObject({ state: z.enum(backendStates) });
 
 export function directorApi(control: DirectorControl): Hono {
   const app = new Hono();
+  app.use(
+    bodyLimit({
+      maxSize: BODY_BYTES_MAX,
+      onError: (c) => problem(c, 413, `The body must not be larger than ${BODY_BYTES_MAX} bytes`),
+    }),
+  );
   app.get("/v1/status", (c) => c.json(control.status()));
   app.put("/v1/pools/:pool/backends/:backend/state", async (c) => {
     const body = StateBody.safeParse(await c.req.json().catch(() => null));

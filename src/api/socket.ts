@@ -1,40 +1,10 @@
 /**
- * An API on a Unix socket, both ends. The socket is also what says that a daemon runs: a path where
- * nobody answers was left by one that was killed.
+ * Asking the API behind a Unix socket (`serve.ts` is the other end). The socket is also what says that
+ * a daemon runs: a path where nobody answers was left by one that was killed.
  */
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
-import { request, type Server } from "node:http";
-import { dirname } from "node:path";
-import { createAdaptorServer } from "@hono/node-server";
-import type { Hono } from "hono";
+import { request } from "node:http";
 
-/** Owner and group may speak to a daemon, others may not. */
-const SOCKET_MODE = 0o660;
 const ANSWER_WITHIN_MS = 5000;
-
-export interface ApiSocket {
-  close(): Promise<void>;
-}
-
-/** Serves `app` at `path`. A socket left by a process that is gone is replaced. */
-export async function serveSocket(app: Hono, path: string): Promise<ApiSocket> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  rmSync(path, { force: true });
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(path, resolve);
-  });
-  chmodSync(path, SOCKET_MODE);
-  return {
-    close: async () => {
-      server.closeAllConnections();
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-      });
-    },
-  };
-}
 
 export interface Answer {
   readonly status: number;

@@ -46,6 +46,11 @@ export function applyAgentHost(options: AgentHostOptions, rtnetlink: Rtnetlink):
   const loopback = loopbackOf(rtnetlink);
   const vips = planVips(options.vips, state.vips, rtnetlink.addresses(), loopback);
 
+  const changes = [sysctls.write, sysctls.restore, vips.add, vips.remove];
+  const isRecorded =
+    sysctls.ours.length === state.sysctls.length && vips.ours.length === state.vips.length;
+  if (isRecorded && changes.every(({ length }) => length === 0)) return steps;
+
   // One record before the first change holds for all of them: what it names and is not done yet
   // is found as it was when it is put back.
   writeAgentState(stateFile, {

@@ -14,6 +14,7 @@ import { directorProgram } from "../datapath/director/program.ts";
 import type { DirectorVariant } from "../datapath/director/variant.ts";
 import { directorReasons, type DirectorReason } from "../datapath/reasons.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
+import type { MappedValues } from "../kernel/maps.ts";
 import { possibleCpuLimit } from "../kernel/possible-cpus.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { XdpMode } from "../model/model.ts";
@@ -25,16 +26,18 @@ export class DirectorDatapath {
   readonly #generation: Generation;
   readonly #maps: DirectorMaps;
   readonly #counters: CounterMemory;
+  readonly #arenaMemory: MappedValues;
 
   /** @throws {KernelError} */
   constructor(folder: string, sizes: Omit<DirectorSizes, "cpus">, kernel: KernelProcess) {
     this.#generation = Generation.create(folder, kernel);
     try {
       this.#maps = directorMaps({ ...sizes, cpus: possibleCpuLimit() });
-      const arena = this.#generation.createMap(this.#maps.arena);
-      const counters = this.#generation.createMap(this.#maps.counters.map);
+      using arena = this.#generation.createMap(this.#maps.arena);
+      this.#arenaMemory = arena.mmap();
+      using counters = this.#generation.createMap(this.#maps.counters.map);
       this.#counters = new CounterMemory(counters, this.#maps.counters);
-      this.arena = new Arena(arena.mmap().bytes, () => kernel.gracePeriod());
+      this.arena = new Arena(this.#arenaMemory.bytes, () => kernel.gracePeriod());
     } catch (error) {
       this.#generation.discard();
       throw error;
@@ -43,7 +46,7 @@ export class DirectorDatapath {
 
   /**
    * Attaches a program to each link, specialised to it; then what the run before left goes.
-   * @throws {KernelError} and nothing of this run stays, except on interfaces attached before the failure
+   * @throws {KernelError} with interfaces attached before the failure; `undo` takes them back
    */
   async attach(
     links: readonly Link[],
@@ -61,9 +64,9 @@ export class DirectorDatapath {
     return attachments;
   }
 
-  /** Takes this run's pins away, for a start that failed. */
-  discard(): void {
-    this.#generation.discard();
+  /** Makes interfaces and pins as they were before this run, for a start that failed; see `Generation.undo`. */
+  async undo(): Promise<void> {
+    await this.#generation.undo();
   }
 
   /** What the program counts by itself: every reason but `forwarded`, the sum of the services. */

@@ -7,7 +7,7 @@
  *     <folder>/<n>/<map>          maps of generation n
  *     <folder>/<n>/program_<ifindex>
  */
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import type { MapSpec, ProgramImage } from "../bpf/image.ts";
 import { KernelError } from "../kernel/errors.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
@@ -34,6 +34,8 @@ export class Generation {
   readonly #name: string;
   readonly #kernel: KernelProcess;
   readonly #mapPins: Record<string, string> = {};
+  /** What takes back each attachment of this run, until the run before is removed. */
+  #undoing: (() => Promise<void>)[] = [];
 
   private constructor(folder: string, name: string, kernel: KernelProcess) {
     this.#folder = folder;
@@ -74,15 +76,24 @@ export class Generation {
     const loaded = await this.#kernel.loadProgram({ image, maps: this.#mapPins, pin: programPin });
     const known = { ...loaded, interface: link.name, ifindex };
     const before = modeOf(link, ownLinks(this.#folder));
+    const previousPin = this.#previousProgram(ifindex);
     if (before !== null && (wanted === "auto" || wanted === before)) {
       await this.#kernel.replaceProgram({ linkPin, programPin });
+      if (previousPin !== null) {
+        this.#undoing.push(() => this.#kernel.replaceProgram({ linkPin, programPin: previousPin }));
+      }
       return { ...known, mode: before, takenOver: true, fallback: null };
     }
     // A device made anew may get the index of one that is gone, and finds its dead link.
     if (before === null) removePin(linkPin);
     else await this.#kernel.detach({ linkPin });
+    if (before !== null && previousPin !== null) {
+      const again = { ifindex, programPin: previousPin, linkPin, mode: before };
+      this.#undoing.push(() => this.#kernel.attachXdp(again));
+    }
     const attach = async (mode: XdpMode, fallback: string | null): Promise<Attachment> => {
       await this.#kernel.attachXdp({ ifindex, programPin, linkPin, mode });
+      this.#undoing.push(() => this.#kernel.detach({ linkPin }));
       return { ...known, mode, takenOver: false, fallback };
     };
     if (wanted !== "auto") return attach(wanted, null);
@@ -94,8 +105,12 @@ export class Generation {
     }
   }
 
-  /** Takes away what the runs before left: their generations, and links on interfaces not in `ifindexes`. */
+  /**
+   * Makes this run the one that stays: takes away the generations before, and links on interfaces not
+   * in `ifindexes`.
+   */
   async removeOthers(ifindexes: ReadonlySet<number>): Promise<void> {
+    this.#undoing = [];
     for (const entry of listPins(this.#folder)) {
       const ifindex = ifindexOf(entry);
       if (ifindex !== null && !ifindexes.has(ifindex)) {
@@ -105,9 +120,24 @@ export class Generation {
     for (const name of generationsIn(this.#folder)) if (name !== this.#name) this.#remove(name);
   }
 
-  /** Takes this generation's pins away; for a start that failed. */
+  /** For a start that failed: interfaces get back what they had, and this run's pins go. */
+  async undo(): Promise<void> {
+    for (const undo of this.#undoing.toReversed()) await undo();
+    this.#undoing = [];
+    this.discard();
+  }
+
+  /** Takes this generation's pins away; its links stay. */
   discard(): void {
     this.#remove(this.#name);
+  }
+
+  /** The program that the run before has on an interface; `null` when there is none. */
+  #previousProgram(ifindex: number): string | null {
+    const before = generationsIn(this.#folder).filter((name) => Number(name) < Number(this.#name));
+    const latest = before.toSorted((one, other) => Number(other) - Number(one)).at(0);
+    const pinned = `${this.#folder}/${latest}/program_${ifindex}`;
+    return latest !== undefined && existsSync(pinned) ? pinned : null;
   }
 
   #remove(name: string): void {

@@ -14,7 +14,8 @@ export const statusCommand = (): Command =>
         import("../api/socket.ts"),
         import("../daemon/instance.ts"),
       ]);
-      const { body } = await ask(socketPath(instance, "director"), "GET", "/v1/status");
+      const { status, body } = await ask(socketPath(instance, "director"), "GET", "/v1/status");
+      if (status !== 200) throw new Error((body as { readonly detail: string }).detail);
       console.log(json === true ? JSON.stringify(body, null, 2) : format(body as DirectorStatus));
     });
 

@@ -10,7 +10,7 @@ import { attachedXdp } from "../kernel/xdp-attached.ts";
 import type { AgentConfig } from "../model/model.ts";
 import { agentProblems } from "../plan/agent-problems.ts";
 import { agentStateFile, pinFolder } from "./instance.ts";
-import { runningPid } from "./running.ts";
+import { runningPid, runsAlready } from "./running.ts";
 import { StartError } from "./start-error.ts";
 
 /** @throws {StartError} when an agent cannot start; nothing was changed */
@@ -35,9 +35,7 @@ export async function refuseAgent(config: AgentConfig): Promise<void> {
 async function runningProblems(instance: string): Promise<readonly string[]> {
   const pid = await runningPid(instance, "agent");
   if (pid === null) return [];
-  return [
-    `Cannot run agent "${instance}": it runs already (pid ${pid}); stop that one first, or give this one another instance name`,
-  ];
+  return [runsAlready(instance, "agent", String(pid))];
 }
 
 function hostProblems(config: AgentConfig, canReadPins: boolean): readonly string[] {

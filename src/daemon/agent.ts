@@ -10,7 +10,7 @@
  * address do not fill a processor.
  */
 import { type AgentStatus, agentApi } from "../api/agent.ts";
-import { type ApiSocket, serveSocket } from "../api/socket.ts";
+import type { ApiSocket } from "../api/serve.ts";
 import { AgentDatapath } from "../apply/agent-datapath.ts";
 import type { Attachment } from "../apply/generation.ts";
 import { applyAgentHost, type HostStep, restoreAgentHost } from "../apply/agent-host.ts";
@@ -22,14 +22,17 @@ import { type RtnetlinkEvent, RtnetlinkEvents } from "../kernel/rtnetlink-events
 import type { AgentConfig } from "../model/model.ts";
 import { formatIp } from "../net/address.ts";
 import { refuseAgent } from "./agent-start.ts";
-import { agentStateFile, pinFolder, socketPath } from "./instance.ts";
+import { agentStateFile, pinFolder } from "./instance.ts";
 import type { Logger } from "./log.ts";
+import { claim } from "./running.ts";
 
 export interface AgentDeps {
   readonly log: Logger;
 }
 
 const LOOK_AGAIN_AFTER_MS = 1000;
+/** The kernel tells nobody of a sysctl that was changed, and a look that failed is made up for. */
+const LOOK_ANYWAY_EVERY_MS = 2000;
 
 export class Agent {
   readonly #config: AgentConfig;
@@ -38,13 +41,16 @@ export class Agent {
   readonly #stateFile: string;
   readonly #rtnetlink: Rtnetlink;
   readonly #kernel: KernelProcess;
+  readonly #api: ApiSocket;
   /** By interface name. */
   readonly #attachments = new Map<string, Attachment>();
   readonly #missing = new Set<string>();
   #datapath: AgentDatapath | null = null;
-  #api: ApiSocket | null = null;
   #events: RtnetlinkEvents | null = null;
   #look: NodeJS.Timeout | null = null;
+  #lookAnyway: NodeJS.Timeout | null = null;
+  /** Why the last look failed, said once. */
+  #fault: string | null = null;
   #looking: Promise<void> = Promise.resolve();
 
   /**
@@ -54,7 +60,14 @@ export class Agent {
    */
   static async start(config: AgentConfig, deps: AgentDeps): Promise<Agent> {
     await refuseAgent(config);
-    const agent = new Agent(config, deps, Rtnetlink.open(), await KernelProcess.start());
+    const api = await claim(config.instance, "agent");
+    let agent: Agent;
+    try {
+      agent = new Agent(config, deps, Rtnetlink.open(), await KernelProcess.start(), api);
+    } catch (error) {
+      await api.close();
+      throw error;
+    }
     const tookOver = ownLinks(agent.#folder).size > 0;
     try {
       await agent.#run();
@@ -73,8 +86,10 @@ export class Agent {
     { log }: AgentDeps,
     rtnetlink: Rtnetlink,
     kernel: KernelProcess,
+    api: ApiSocket,
   ) {
     this.#config = config;
+    this.#api = api;
     this.#log = log;
     this.#folder = pinFolder(config.instance, "agent");
     this.#stateFile = agentStateFile(config.instance);
@@ -136,14 +151,12 @@ export class Agent {
 
   async #run(): Promise<void> {
     const config = this.#config;
-    this.#api = await serveSocket(
-      agentApi(() => this.status()),
-      socketPath(config.instance, "agent"),
-    );
+    this.#api.use(agentApi(() => this.status()));
     this.#datapath = new AgentDatapath(this.#folder, config, this.#kernel);
     this.#events = RtnetlinkEvents.open((event) => this.#onEvent(event));
     this.#report(this.#applyHost(), "info");
     await this.#attach(this.#datapath);
+    this.#lookAnyway = setInterval(() => this.#lookSoon(), LOOK_ANYWAY_EVERY_MS);
     this.#log.info({ instance: config.instance, pid: process.pid }, "agent serving");
   }
 
@@ -212,9 +225,13 @@ export class Agent {
     try {
       this.#report(this.#applyHost(), "warn");
       await this.#attach(this.#datapath);
+      this.#fault = null;
     } catch (error) {
       const { message } = error as Error;
-      this.#log.error({ error: message }, "cannot keep this host as configured");
+      if (message !== this.#fault) {
+        this.#log.error({ error: message }, "cannot keep this host as configured");
+      }
+      this.#fault = message;
     }
   }
 
@@ -229,6 +246,7 @@ export class Agent {
   async #quiet(): Promise<void> {
     this.#events?.close();
     this.#events = null;
+    if (this.#lookAnyway !== null) clearInterval(this.#lookAnyway);
     if (this.#look !== null) clearTimeout(this.#look);
     await this.#looking;
   }
@@ -259,7 +277,7 @@ export class Agent {
   }
 
   async #close(): Promise<void> {
-    await this.#api?.close();
+    await this.#api.close();
     this.#datapath?.close();
     this.#rtnetlink.close();
     await this.#kernel.close();

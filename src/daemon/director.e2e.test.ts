@@ -2,7 +2,16 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
+import type { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { afterEach, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -11,6 +20,7 @@ import { call } from "../kernel/libc.ts";
 import { attachXdp } from "../kernel/links.ts";
 import { PacketSocket } from "../kernel/packet-socket.ts";
 import { loadProgram } from "../kernel/programs.ts";
+import { attachedXdp } from "../kernel/xdp-attached.ts";
 import { ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { eth } from "../packet/build.ts";
@@ -20,6 +30,7 @@ const MAIN = `${import.meta.dirname}/../cli/main.ts`;
 const CONFIG = "/run/carom/director.yaml";
 const PINS = "/sys/fs/bpf/carom/main/director";
 const XDP_PASS = 2;
+const MS_RDONLY = 1;
 
 const DIRECTOR_MAC = mac("00:00:5e:00:53:01");
 const ROUTER_MAC = mac("00:00:5e:00:53:02");
@@ -81,6 +92,14 @@ async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> 
   child.kill(signal);
   await exit;
 }
+
+type Both = ReturnType<typeof spawn> & { readonly stdout: Readable; readonly stderr: Readable };
+
+const carom = (args: readonly string[]): { status: number | null; stderr: string } =>
+  spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8", timeout: 20_000 });
+
+const generations = (): readonly string[] =>
+  readdirSync(PINS).filter((entry) => !entry.startsWith("link_"));
 
 const request = (sourcePort: number): Uint8Array =>
   eth(ROUTER_MAC, DIRECTOR_MAC)
@@ -241,4 +260,132 @@ test("director refuses an interface with somebody else's XDP program", options, 
   );
   assert.equal(child.status, 1);
   assert.equal(link.info().ifindex, ifindex);
+});
+
+test("of two directors started at the same moment one runs and one refuses", options, async () => {
+  writeFileSync(CONFIG, configOf());
+  const both = [0, 1].map(() => {
+    const argv = [MAIN, "director", "-c", CONFIG];
+    const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "pipe"] });
+    running.add(child);
+    child.once("exit", () => running.delete(child));
+    return child;
+  }) as [Both, Both];
+  const refusal = await Promise.any(
+    both.map(async (child, index) => {
+      const [said] = await Promise.all([text(child.stderr), once(child, "exit")]);
+      return { said, code: child.exitCode, other: both[1 - index] as Both };
+    }),
+  );
+  assert.match(refusal.said, /^carom: Cannot run director "main": it runs already \(pid \d+\)/);
+  assert.match(refusal.said, new RegExp(`pid ${refusal.other.pid}`));
+  assert.equal(refusal.code, 1);
+  await once(refusal.other.stdout, "data");
+  while (carom(["status"]).status !== 0) await delay(50);
+  assert.deepEqual(generations(), ["1"]);
+});
+
+const withBridge = (text: string): string =>
+  text.replace("[eth0]", "[eth0, br0]").replace("] }", "], xdpMode: native }");
+
+test("a start that fails half-way leaves interfaces and pins as they were", options, async () => {
+  sh("ip link add br0 type bridge; ip link set br0 up");
+  try {
+    writeFileSync(CONFIG, configOf(withBridge));
+    const first = carom(["director", "-c", CONFIG]);
+    assert.match(first.stderr, /^carom: Cannot attach native XDP to br0: /m);
+    assert.equal(first.status, 1);
+    assert.doesNotMatch(sh("ip link show eth0"), /xdp/);
+    assert.deepEqual(existsSync(PINS) ? readdirSync(PINS) : [], []);
+
+    await stop(await start(), "SIGKILL");
+    const program = attachedXdp(ifindexOf("eth0"))?.programId;
+    writeFileSync(CONFIG, configOf(withBridge));
+    assert.equal(carom(["director", "-c", CONFIG]).status, 1);
+    assert.equal(attachedXdp(ifindexOf("eth0"))?.programId, program);
+    assert.deepEqual(generations(), ["1"]);
+    const { sent, back } = await whileSending(() => delay(50));
+    assert.equal(back, sent);
+  } finally {
+    sh("ip link del br0");
+  }
+});
+
+test(
+  "director refuses a folder for its socket that cannot be written, and touches nothing",
+  options,
+  () => {
+    call("mount", "tmpfs", "/run/carom", "tmpfs", MS_RDONLY, null);
+    try {
+      writeFileSync("/run/director.yaml", configOf());
+      const { status, stderr } = carom(["director", "-c", "/run/director.yaml"]);
+      assert.equal(stderr, "carom: Cannot listen at /run/carom/main.sock: EROFS\n");
+      assert.equal(status, 1);
+      assert.ok(!existsSync(PINS), "pins were made");
+      assert.doesNotMatch(sh("ip link show eth0"), /xdp/);
+    } finally {
+      sh("umount /run/carom");
+    }
+  },
+);
+
+test("a change that the kernel process dies of is made by the next one", options, async () => {
+  writeFileSync(CONFIG, configOf());
+  const argv = [MAIN, "director", "-c", CONFIG];
+  const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  let said = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    said += String(chunk);
+  });
+  const says = async (event: string): Promise<void> => {
+    while (!said.includes(event)) {
+      assert.equal(child.exitCode, null, `The director ended before it said "${event}"`);
+      await delay(20);
+    }
+  };
+  await says("director running");
+  const before = attachedXdp(ifindexOf("eth0"))?.programId;
+  const kernelPid = Number(sh(`pgrep -P ${child.pid} -f kernel-process-main`));
+  process.kill(kernelPid, "SIGSTOP");
+  try {
+    sh("ip link set eth0 address 00:00:5e:00:53:07");
+    // It is asked for a grace period soon after the event, and never answers.
+    await delay(200);
+    process.kill(kernelPid, "SIGKILL");
+    await says("cannot follow a change of this host");
+    await says("paths to backends changed");
+    while (attachedXdp(ifindexOf("eth0"))?.programId === before) await delay(20);
+  } finally {
+    sh(`ip link set eth0 address 00:00:5e:00:53:01
+        ip neigh replace 192.0.2.11 lladdr 00:00:5e:00:53:11 dev eth0 nud permanent`);
+  }
+});
+
+const times = (event: string): number =>
+  readFileSync("/run/carom/log", "utf8").split(event).length - 1;
+
+test("a VIP that comes to a director's host is said once", options, async () => {
+  writeFileSync(CONFIG, configOf());
+  const argv = [MAIN, "director", "-c", CONFIG];
+  const log = openSync("/run/carom/log", "w+");
+  const child = spawn(process.execPath, argv, { stdio: ["ignore", log, "inherit"] });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  while (times("director running") === 0) await delay(20);
+  sh("ip addr add 203.0.113.200/32 dev lo");
+  try {
+    while (times("ip addr del 203.0.113.200/32 dev lo") === 0) await delay(20);
+    // Each a look at the host, for which another MTU is other paths.
+    for (const mtu of [1401, 1402]) {
+      const looks = times("paths to backends changed");
+      sh(`ip link set eth0 mtu ${mtu}`);
+      while (times("paths to backends changed") === looks) await delay(20);
+    }
+    assert.equal(times("VIP is on this host"), 1);
+  } finally {
+    sh("ip addr del 203.0.113.200/32 dev lo; ip link set eth0 mtu 1500");
+    closeSync(log);
+  }
 });

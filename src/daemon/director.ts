@@ -14,7 +14,7 @@ import {
   type DirectorStatus,
   type StateChange,
 } from "../api/director.ts";
-import { type ApiSocket, serveSocket } from "../api/socket.ts";
+import type { ApiSocket } from "../api/serve.ts";
 import { DirectorDatapath } from "../apply/director-datapath.ts";
 import { DirectorTables } from "../apply/director-tables.ts";
 import { type Attachment, ownLinks } from "../apply/generation.ts";
@@ -35,15 +35,15 @@ import {
   desiredState,
   featuresOf,
 } from "../plan/desired-state.ts";
-import { directorProblems } from "../plan/director-problems.ts";
+import { directorProblems, vipProblems } from "../plan/director-problems.ts";
 import { type Path, pathTo } from "../plan/path.ts";
 import { LiveTable } from "../schedule/live-table.ts";
 import type { TablePlan } from "../schedule/table.ts";
 import { buildTablesInWorker } from "../schedule/worker.ts";
 import { directorStatus } from "./director-status.ts";
-import { pinFolder, socketPath } from "./instance.ts";
+import { pinFolder } from "./instance.ts";
 import type { Logger } from "./log.ts";
-import { refuseSecond } from "./running.ts";
+import { claim, refuseSecond } from "./running.ts";
 import { StartError } from "./start-error.ts";
 
 export interface DirectorDeps {
@@ -55,6 +55,9 @@ export interface DirectorDeps {
 const NO_MAC = new Uint8Array(0);
 /** Events of links and routes come in bursts; one look at the host answers a burst. */
 const LOOK_AGAIN_AFTER_MS = 50;
+/** After a look that failed, events or not; each failure in a row doubles it. */
+const TRY_AGAIN_AFTER_MS = 1000;
+const TRY_AGAIN_AFTER_MAX_MS = 60_000;
 
 export class Director implements DirectorControl {
   readonly #config: DirectorConfig;
@@ -71,8 +74,12 @@ export class Director implements DirectorControl {
   #attachments: readonly Attachment[] = [];
   #attached = "";
   #events: RtnetlinkEvents | null = null;
-  #api: ApiSocket | null = null;
-  #look: NodeJS.Timeout | null = null;
+  readonly #api: ApiSocket;
+  /** What is not as configured and was logged; said once, not with every event. */
+  #lacks: ReadonlySet<string> = new Set();
+  #closed = false;
+  #tryAgainMs = TRY_AGAIN_AFTER_MS;
+  #look: { readonly timer: NodeJS.Timeout; readonly dueMs: number } | null = null;
   #looking: Promise<void> = Promise.resolve();
 
   /**
@@ -99,16 +106,29 @@ export class Director implements DirectorControl {
       rtnetlink.close();
       throw new StartError(problems);
     }
-    const [plans, kernel] = await Promise.all([
-      buildTablesInWorker(config.pools.map(({ backends }) => backends)),
-      KernelProcess.start(),
-    ]);
-    const director = new Director(config, deps, plans, kernel, rtnetlink);
+    const api = await claim(config.instance, "director");
+    let director: Director;
     try {
-      await director.#run();
+      const [plans, kernel] = await Promise.all([
+        buildTablesInWorker(config.pools.map(({ backends }) => backends)),
+        KernelProcess.start(),
+      ]);
+      director = new Director(config, deps, plans, kernel, rtnetlink, api);
+    } catch (error) {
+      await api.close();
+      throw error;
+    }
+    const run = director.#run();
+    // What the host does meanwhile is looked at afterwards: one publishes and attaches at a time.
+    director.#looking = run.catch(() => {});
+    try {
+      await run;
       return director;
     } catch (error) {
-      director.#datapath.discard();
+      director.#stopLooking();
+      await director.#datapath.undo().catch((cause: Error) => {
+        deps.log.error({ error: cause.message }, "cannot undo what this start did");
+      });
       await director.close();
       throw error;
     }
@@ -120,8 +140,10 @@ export class Director implements DirectorControl {
     plans: readonly TablePlan[],
     kernel: KernelProcess,
     rtnetlink: Rtnetlink,
+    api: ApiSocket,
   ) {
     this.#config = config;
+    this.#api = api;
     this.#deps = deps;
     this.#kernel = kernel;
     this.#rtnetlink = rtnetlink;
@@ -198,21 +220,27 @@ export class Director implements DirectorControl {
 
   /** Ends the daemon. Programs, maps and links stay: packets are forwarded as before. */
   async close(): Promise<void> {
-    if (this.#look !== null) clearTimeout(this.#look);
-    this.#events?.close();
+    this.#stopLooking();
     await this.#looking;
-    await this.#api?.close();
+    await this.#api.close();
     this.#neighbours.close();
     this.#rtnetlink.close();
     await this.#kernel.close();
   }
 
+  #stopLooking(): void {
+    this.#closed = true;
+    if (this.#look !== null) clearTimeout(this.#look.timer);
+    this.#look = null;
+    this.#events?.close();
+  }
+
   async #run(): Promise<void> {
     const { log } = this.#deps;
     this.#events = RtnetlinkEvents.open((event) => this.#onEvent(event));
-    await this.#publish();
+    await this.#publish(this.#state);
     await this.#attach();
-    this.#api = await serveSocket(directorApi(this), socketPath(this.#config.instance, "director"));
+    this.#api.use(directorApi(this));
     for (const { interface: name, mode, takenOver, fallback, verifiedInstructions } of this
       .#attachments) {
       if (fallback !== null) log.warn({ interface: name, why: fallback }, "generic XDP, slower");
@@ -241,36 +269,46 @@ export class Director implements DirectorControl {
     }
   }
 
-  #lookSoon(): void {
-    this.#look ??= setTimeout(() => {
+  #lookSoon(afterMs = LOOK_AGAIN_AFTER_MS): void {
+    if (this.#closed) return;
+    const dueMs = this.#deps.nowMs() + afterMs;
+    if (this.#look !== null) {
+      if (this.#look.dueMs <= dueMs) return;
+      clearTimeout(this.#look.timer);
+    }
+    const timer = setTimeout(() => {
       this.#look = null;
       this.#looking = this.#looking.then(() => this.#lookAgain());
-    }, LOOK_AGAIN_AFTER_MS);
+    }, afterMs);
+    this.#look = { timer, dueMs };
   }
 
   /** Follows the host: new paths are published, interfaces that changed get a program again. */
   async #lookAgain(): Promise<void> {
+    if (this.#closed) return;
     try {
       const desired = this.#desired();
       if (pathsText(desired) !== pathsText(this.#state)) {
-        this.#state = desired;
-        await this.#publish();
+        await this.#publish(desired);
         this.#deps.log.info({}, "paths to backends changed");
       }
       await this.#attach();
+      this.#tryAgainMs = TRY_AGAIN_AFTER_MS;
     } catch (error) {
+      const againMs = this.#tryAgainMs;
+      this.#tryAgainMs = Math.min(againMs * 2, TRY_AGAIN_AFTER_MAX_MS);
       this.#deps.log.error(
-        { error: (error as Error).message },
+        { error: (error as Error).message, againMs },
         "cannot follow a change of this host",
       );
+      this.#lookSoon(againMs);
     }
   }
 
-  async #publish(): Promise<void> {
-    await this.#tables.publish(
-      this.#state,
-      ({ name }) => (this.#live.get(name) as LiveTable).owners,
-    );
+  /** `#state` is what was published and followed in full: after a failure it is published again. */
+  async #publish(state: DesiredState): Promise<void> {
+    await this.#tables.publish(state, ({ name }) => (this.#live.get(name) as LiveTable).owners);
+    this.#state = state;
     this.#neighbours.retain(this.#tables.nextHops());
   }
 
@@ -279,9 +317,7 @@ export class Director implements DirectorControl {
     const all = this.#rtnetlink.links();
     const links = this.#config.interfaces.flatMap((name) => {
       const link = all.find((candidate) => candidate.name === name);
-      if (link !== undefined) return [link];
-      this.#deps.log.error({ interface: name }, "interface is gone");
-      return [];
+      return link === undefined ? [] : [link];
     });
     const held = ownLinks(pinFolder(this.#config.instance, "director"));
     const attached = links
@@ -297,12 +333,28 @@ export class Director implements DirectorControl {
 
   #desired(): DesiredState {
     const links = this.#rtnetlink.links();
-    return desiredState(this.#config, this.#plans, (pool, backend): Path | null => {
+    const lacks = new Map<string, () => void>();
+    const { log } = this.#deps;
+    for (const name of this.#config.interfaces) {
+      if (links.some((link) => link.name === name)) continue;
+      lacks.set(`interface ${name}`, () => log.error({ interface: name }, "interface is gone"));
+    }
+    for (const why of vipProblems(this.#config, {
+      links,
+      addresses: this.#rtnetlink.addresses(),
+    })) {
+      lacks.set(why, () => log.error({ why }, "VIP is on this host"));
+    }
+    const desired = desiredState(this.#config, this.#plans, (pool, backend): Path | null => {
       const result = pathTo(backend, this.#rtnetlink.route(backend.address), links);
       if (result.kind === "path") return result.path;
-      this.#deps.log.error({ pool: pool.name, backend: backend.name, why: result.why }, "no path");
+      const fields = { pool: pool.name, backend: backend.name, why: result.why };
+      lacks.set(Object.values(fields).join("/"), () => log.error(fields, "no path"));
       return null;
     });
+    for (const [lack, say] of lacks) if (!this.#lacks.has(lack)) say();
+    this.#lacks = new Set(lacks.keys());
+    return desired;
   }
 }
 

@@ -1,9 +1,10 @@
 /** Removes what an instance left behind, for both roles, whatever ended its daemons. */
 import { existsSync, rmSync } from "node:fs";
+import { takeTurn } from "../api/serve.ts";
 import { restoreAgentHost } from "../apply/agent-host.ts";
 import { removePins } from "../apply/remove-pins.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
-import { agentStateFile, pinFolder, type Role, socketPath } from "./instance.ts";
+import { agentStateFile, pinFolder, type Role, RUN_FOLDER, socketPath } from "./instance.ts";
 import { runningPid } from "./running.ts";
 import { StartError } from "./start-error.ts";
 
@@ -20,6 +21,16 @@ export interface TeardownDeps {
  * @throws {Error} when the kernel refuses; doing it again goes on from there
  */
 export async function teardown(instance: string, { report }: TeardownDeps): Promise<void> {
+  // None starts meanwhile: a daemon changes nothing before it has its socket.
+  const turn = existsSync(RUN_FOLDER) ? await takeTurn(RUN_FOLDER) : null;
+  try {
+    await tearDown(instance, report);
+  } finally {
+    turn?.end();
+  }
+}
+
+async function tearDown(instance: string, report: TeardownDeps["report"]): Promise<void> {
   const problems: string[] = [];
   for (const role of roles) {
     const pid = await runningPid(instance, role);

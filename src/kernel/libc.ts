@@ -13,6 +13,7 @@ const calls = {
   syscall: libc.func("long syscall(long nr, long a, void *b, long c)"),
   open: libc.func("int open(const char *path, int flags, int mode)"),
   close: libc.func("int close(int fd)"),
+  flock: libc.func("int flock(int fd, int operation)"),
   mmap: libc.func("void *mmap(void *at, size_t size, int prot, int flags, int fd, int64_t offset)"),
   munmap: libc.func("int munmap(void *at, size_t size)"),
   mount: libc.func(

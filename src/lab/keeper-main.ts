@@ -1,7 +1,7 @@
 /** The process that keeps a lab, `keeper-main [DIRECTOR.YAML]`: answers at its socket, and ends with the lab. */
 import { rmdirSync } from "node:fs";
 import { Hono } from "hono";
-import { serveSocket } from "../api/socket.ts";
+import { type ApiSocket, serveSocket, SocketTakenError } from "../api/serve.ts";
 import { RUN_FOLDER } from "../daemon/instance.ts";
 import { formatIp } from "../net/address.ts";
 import { type KeeperMessage, KEEPER_SOCKET, type KeptLab, type KeptNode } from "./kept-lab.ts";
@@ -64,7 +64,15 @@ app.put("/v1/down", async (c) => {
   setImmediate(() => setTimeout(() => void end(0), 10));
   return c.json({ down: true });
 });
-const socket = await serveSocket(app, KEEPER_SOCKET);
+let socket: ApiSocket;
+try {
+  socket = await serveSocket(app, KEEPER_SOCKET);
+} catch (error) {
+  const isTaken = error instanceof SocketTakenError;
+  const why = "one is starting already; run carom lab down first";
+  await tell({ error: isTaken ? `Cannot start a lab: ${why}` : (error as Error).message });
+  process.exit(1);
+}
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   process.once(signal, () => void end(0));
 }

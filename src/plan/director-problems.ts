@@ -48,7 +48,11 @@ function interfaceProblems(name: string, facts: HostFacts): readonly string[] {
   return [];
 }
 
-function vipProblems(config: DirectorConfig, facts: HostFacts): readonly string[] {
+/** VIPs that this host has itself, at the start or since. */
+export function vipProblems(
+  config: DirectorConfig,
+  facts: Pick<HostFacts, "links" | "addresses">,
+): readonly string[] {
   return config.services.flatMap((service) =>
     service.vips.flatMap((vip) => {
       const local = facts.addresses.find(({ address }) => sameIp(address, vip));

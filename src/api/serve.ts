@@ -1,0 +1,132 @@
+/**
+ * Serving an API on a Unix socket (`socket.ts` asks it). Whoever listens there is the one daemon of its
+ * name, so of many who try at the same moment one gets it: they take turns by a lock on the folder, and
+ * only a socket where nobody answers is replaced.
+ */
+import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
+import type { Server } from "node:http";
+import { connect } from "node:net";
+import { dirname } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { createAdaptorServer } from "@hono/node-server";
+import type { Hono } from "hono";
+import { call, SystemError } from "../kernel/libc.ts";
+
+/** Owner and group may speak to a daemon, others may not. */
+const SOCKET_MODE = 0o660;
+
+// include/uapi/asm-generic/fcntl.h
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const TURN_WITHIN_MS = 10_000;
+const TRY_AGAIN_MS = 10;
+
+export interface ApiSocket {
+  /** Answers with `app` from now on. */
+  use(app: Hono): void;
+  close(): Promise<void>;
+}
+
+/** Somebody else listens at the socket. */
+export class SocketTakenError extends Error {
+  constructor(path: string) {
+    super(`Cannot listen at ${path}: another process does`);
+    this.name = "SocketTakenError";
+  }
+}
+
+/**
+ * Serves `app` at `path`. A socket left by a process that is gone is replaced.
+ * @throws {SocketTakenError} when somebody listens there
+ */
+export async function serveSocket(app: Hono, path: string): Promise<ApiSocket> {
+  let served = app;
+  const server = createAdaptorServer({
+    fetch: (request, env) => served.fetch(request, env),
+  }) as Server;
+  const folder = dirname(path);
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const turn = await takeTurn(folder);
+  try {
+    if (await isServed(path)) throw new SocketTakenError(path);
+    rmSync(path, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (cause: NodeJS.ErrnoException) => {
+        reject(new Error(`Cannot listen at ${path}: ${cause.code ?? cause.message}`, { cause }));
+      });
+      server.listen(path, resolve);
+    });
+    chmodSync(path, SOCKET_MODE);
+  } finally {
+    turn.end();
+  }
+  return {
+    use: (next) => {
+      served = next;
+    },
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+    },
+  };
+}
+
+/**
+ * Waits until nobody else of this machine is taking or removing sockets in `folder`, which is there.
+ * Ends with the process at the latest.
+ * @throws {Error} when others take too long
+ */
+export async function takeTurn(folder: string): Promise<{ end(): void }> {
+  const deadline = AbortSignal.timeout(TURN_WITHIN_MS);
+  for (;;) {
+    const fd = openSync(folder, "r");
+    // Another may have removed the folder, and a third made it anew.
+    if (isLocked(fd) && isStill(folder, fd)) return { end: () => closeSync(fd) };
+    closeSync(fd);
+    if (deadline.aborted) {
+      throw new Error(`Cannot have ${folder}: another process has held a lock on it for 10 s`);
+    }
+    await delay(TRY_AGAIN_MS);
+  }
+}
+
+function isLocked(fd: number): boolean {
+  try {
+    call("flock", fd, LOCK_EX | LOCK_NB);
+    return true;
+  } catch (error) {
+    if (error instanceof SystemError && error.code === "EAGAIN") return false;
+    throw error;
+  }
+}
+
+function isStill(folder: string, fd: number): boolean {
+  const now = statSync(folder, { throwIfNoEntry: false });
+  return now !== undefined && now.ino === fstatSync(fd).ino;
+}
+
+/** A stopped process counts: its socket takes connections as long as it exists. */
+function isServed(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    const end = (served: boolean): void => {
+      socket.destroy();
+      resolve(served);
+    };
+    socket.once("connect", () => end(true));
+    socket.once("error", (error: NodeJS.ErrnoException) => {
+      switch (error.code) {
+        case "ENOENT":
+        case "ECONNREFUSED":
+          return end(false);
+        // Nobody has accepted for so long that no more may wait.
+        case "EAGAIN":
+          return end(true);
+        default:
+          return reject(error);
+      }
+    });
+  });
+}
