@@ -1,6 +1,6 @@
 /**
- * What changes in a network namespace, as typed events: links, addresses, routes and neighbours of
- * both families, made by us or by others. The socket belongs to the namespace it was opened in.
+ * What changes in a network namespace, as typed events: links, addresses, routes, policy rules and
+ * neighbours of both families, made by us or by others. The socket belongs to the namespace it was opened in.
  *
  * Events are facts about a moment. After `lost` some are missing: read everything anew (`Rtnetlink`)
  * and go on; the socket stays usable.
@@ -16,6 +16,7 @@ import type { Neighbour } from "./rtnetlink-neighbours.ts";
 import * as neighbours from "./rtnetlink-neighbours.ts";
 import type { Route } from "./rtnetlink-routes.ts";
 import * as routes from "./rtnetlink-routes.ts";
+import * as rules from "./rtnetlink-rules.ts";
 
 type Change = "new" | "delete";
 
@@ -24,6 +25,8 @@ export type RtnetlinkEvent =
   | { readonly kind: "address"; readonly change: Change; readonly address: InterfaceAddress }
   | { readonly kind: "route"; readonly change: Change; readonly route: Route }
   | { readonly kind: "neighbour"; readonly change: Change; readonly neighbour: Neighbour }
+  /** A policy rule or a next hop object: where packets go may be another way now. */
+  | { readonly kind: "rule"; readonly change: Change }
   | { readonly kind: "lost" };
 
 const GROUPS = [
@@ -33,6 +36,9 @@ const GROUPS = [
   addresses.RTNLGRP_IPV6_IFADDR,
   routes.RTNLGRP_IPV4_ROUTE,
   routes.RTNLGRP_IPV6_ROUTE,
+  rules.RTNLGRP_IPV4_RULE,
+  rules.RTNLGRP_IPV6_RULE,
+  rules.RTNLGRP_NEXTHOP,
 ];
 
 // A full BGP table arriving while we are busy fills the default 208 KiB at once.
@@ -123,6 +129,12 @@ export function decodeEvent({ type, payload }: NetlinkMessage): RtnetlinkEvent |
         change: changeOf(type, neighbours.RTM_NEWNEIGH),
         neighbour: neighbours.decodeNeighbour(payload),
       };
+    case rules.RTM_NEWRULE:
+    case rules.RTM_DELRULE:
+      return { kind: "rule", change: changeOf(type, rules.RTM_NEWRULE) };
+    case rules.RTM_NEWNEXTHOP:
+    case rules.RTM_DELNEXTHOP:
+      return { kind: "rule", change: changeOf(type, rules.RTM_NEWNEXTHOP) };
     default:
       return undefined;
   }

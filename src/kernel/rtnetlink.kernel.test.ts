@@ -1,5 +1,6 @@
 /** The calls against the running kernel, each test in network namespaces of its own. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import { formatIp, ip } from "../net/address.ts";
 import { formatMac, mac } from "../net/mac.ts";
@@ -414,6 +415,24 @@ test(
     );
   },
 );
+
+for (const [name, add, remove] of [
+  ["a rule", "ip rule add to 203.0.113.0/24 table 77", "ip rule del table 77"],
+  ["an IPv6 rule", "ip -6 rule add to 2001:db8:f::/48 table 77", "ip -6 rule del table 77"],
+  ["a next hop", "ip nexthop add id 7 via 192.0.2.2 dev a0", "ip nexthop del id 7"],
+] as const) {
+  test(`RtnetlinkEvents reports ${name} that appears and goes`, options, async () => {
+    using w = world();
+    using events = subscribe(w.here);
+    for (const [change, command] of [
+      ["new", add],
+      ["delete", remove],
+    ] as const) {
+      w.here.run(() => execFileSync("sh", ["-c", command]));
+      await events.until((event) => event.kind === "rule" && event.change === change);
+    }
+  });
+}
 
 test("RtnetlinkEvents says when events were lost, and goes on", options, async () => {
   using w = world();
