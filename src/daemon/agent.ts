@@ -208,6 +208,7 @@ export class Agent {
         if (event.change === "delete") this.#lookSoon();
         return;
       case "route":
+      case "rule":
       case "neighbour":
         return;
     }

@@ -264,6 +264,7 @@ export class Director implements DirectorControl {
       case "link":
       case "address":
       case "route":
+      case "rule":
         this.#lookSoon();
         break;
     }
