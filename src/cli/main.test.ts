@@ -62,3 +62,11 @@ for (const { name, args, code, stdout = /^$/, stderr = /^$/ } of rows) {
     assert.ok(longest < 80, `a line has ${longest} columns`);
   });
 }
+
+test("carom whose reader is gone ends as by SIGPIPE, without a word", () => {
+  // The loop ends when nobody reads any more.
+  const script = `trap "" PIPE; { while printf x; do :; done 2>/dev/null; "$@"; echo $? >&2; } | :`;
+  const argv = ["-c", script, "sh", process.execPath, `${import.meta.dirname}/main.ts`, "--help"];
+  const { stderr } = spawnSync("sh", argv, { encoding: "utf8" });
+  assert.equal(stderr, "141\n");
+});

@@ -6,6 +6,7 @@
  * Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
  */
 import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 import { Command, CommanderError } from "commander";
 import { agentCommand } from "./agent.ts";
 import { backendCommand } from "./backend.ts";
@@ -55,5 +56,12 @@ function version(): string {
   const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
   return (JSON.parse(text) as { readonly version: string }).version;
 }
+
+// Whoever reads may stop, as head(1) does: no fault of ours, and nobody is left to tell. Ends as if by
+// SIGPIPE, which Node ignores; what this process started goes with it.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(128 + constants.signals.SIGPIPE);
+});
 
 process.exitCode = await main(process.argv.slice(2));
