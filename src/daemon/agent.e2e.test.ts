@@ -378,3 +378,13 @@ function answerFor(wire: PacketSocket, own: IpAddress): Promise<IpAddress[]> {
     look();
   });
 }
+
+test("an agent sets a sysctl again that somebody put back", options, async () => {
+  const agent = await AgentProcess.start();
+  const from = agent.lines.length;
+  writeSysctl(["net", "ipv4", "conf", "eth0", "arp_ignore"], "0");
+  const { what } = await agent.says(({ msg }) => msg === "sysctl set", from);
+  assert.equal(what, "net.ipv4.conf.eth0.arp_ignore from 0 to 1");
+  assert.equal(sysctl("eth0", "arp_ignore"), "1");
+  assert.equal(await agent.end("SIGTERM"), 0);
+});

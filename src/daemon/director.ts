@@ -22,6 +22,7 @@ import { Neighbours } from "../apply/neighbours.ts";
 import { DEFAULT_HASH_KEY, flowHashKey } from "../datapath/flow-hash.ts";
 import { KernelProcess } from "../kernel/kernel-process.ts";
 import { BPFFS, isOnBpffs } from "../kernel/pins.ts";
+import { NetlinkError } from "../kernel/netlink.ts";
 import { readMachineFacts, unmetRequirement } from "../kernel/requirements.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
 import { type RtnetlinkEvent, RtnetlinkEvents } from "../kernel/rtnetlink-events.ts";
@@ -77,6 +78,8 @@ export class Director implements DirectorControl {
   readonly #api: ApiSocket;
   /** What is not as configured and was logged; said once, not with every event. */
   #lacks: ReadonlySet<string> = new Set();
+  /** Why a next hop cannot be followed, by interface and neighbour. */
+  readonly #unfollowed = new Map<string, string>();
   #closed = false;
   #tryAgainMs = TRY_AGAIN_AFTER_MS;
   #look: { readonly timer: NodeJS.Timeout; readonly dueMs: number } | null = null;
@@ -163,12 +166,22 @@ export class Director implements DirectorControl {
       onChange: (nextHop, mac) => {
         const fields = { neighbour: formatIp(nextHop.neighbour), ifindex: nextHop.ifindex };
         this.#tables.resolve(nextHop, mac);
+        if (mac !== null) this.#unfollowed.delete(`${fields.ifindex} ${fields.neighbour}`);
         if (mac === null) deps.log.error(fields, "next hop lost");
         else deps.log.info({ ...fields, mac: formatMac(mac) }, "next hop resolved");
       },
       onError: (nextHop, error) => {
-        const fields = { neighbour: formatIp(nextHop.neighbour), ifindex: nextHop.ifindex };
-        deps.log.error({ ...fields, error: error.message }, "next hop cannot be followed");
+        const { ifindex } = nextHop;
+        const neighbour = formatIp(nextHop.neighbour);
+        // Asked for every second; said once.
+        if (this.#unfollowed.get(`${ifindex} ${neighbour}`) === error.message) return;
+        this.#unfollowed.set(`${ifindex} ${neighbour}`, error.message);
+        const isFull = error instanceof NetlinkError && error.code === "ENOBUFS";
+        const family = nextHop.neighbour.family === 4 ? "ipv4" : "ipv6";
+        // net/core/neighbour.c, neigh_alloc(): more entries than that are refused.
+        const what = isFull ? { do: `raise net.${family}.neigh.default.gc_thresh3` } : {};
+        const fields = { neighbour, ifindex, error: error.message, ...what };
+        deps.log.error(fields, "next hop cannot be followed");
       },
     });
     this.#state = this.#desired();
