@@ -15,6 +15,13 @@ import {
 } from "../plan/neighbour-view.ts";
 import type { NextHopId } from "./next-hop-records.ts";
 
+/**
+ * Says in the kernel's table which entries we keep (`ip neigh show proto 202`), so that a teardown finds
+ * them whatever became of the daemon. A number that neither the kernel's RTPROT_… in
+ * include/uapi/linux/rtnetlink.h nor iproute2's rt_protos gives to another.
+ */
+export const RTPROT_CAROM = 202;
+
 /** How often failures are judged; changes of MAC are events and do not wait for it. */
 const TICK_MS = 100;
 /** How often an unresolved neighbour is asked for again. */
@@ -58,10 +65,19 @@ export class Neighbours {
     return followed.view.mac;
   }
 
-  /** Stops following all others. The kernel goes on keeping them until their entries are deleted. */
+  /** Stops following all others, and gives them back to the kernel. */
   retain(ids: readonly NextHopId[]): void {
     const wanted = new Set(ids.map(keyOf));
-    for (const key of this.#followed.keys()) if (!wanted.has(key)) this.#followed.delete(key);
+    for (const [key, followed] of this.#followed) {
+      if (wanted.has(key)) continue;
+      this.#followed.delete(key);
+      this.#giveBack(followed);
+    }
+  }
+
+  /** Stops following and gives back all. */
+  release(): void {
+    this.retain([]);
   }
 
   /** To be called with every neighbour event. */
@@ -76,8 +92,8 @@ export class Neighbours {
         ? { kind: "gone" }
         : { kind: "entry", state: neighbour.state, mac: neighbour.mac },
     );
-    // A deleted entry is no longer kept resolved.
-    if (change === "delete") this.#ask(followed);
+    // A deleted entry is no longer kept resolved, nor one that somebody else changed or gave back.
+    if (change === "delete" || !neighbour.managed) this.#ask(followed);
   }
 
   /** To be called when events were lost. */
@@ -115,9 +131,17 @@ export class Neighbours {
     const { ifindex, neighbour } = followed.id;
     followed.askedMs = this.#deps.nowMs();
     try {
-      this.#deps.rtnetlink.keepNeighbour(ifindex, neighbour);
+      this.#deps.rtnetlink.keepNeighbour(ifindex, neighbour, RTPROT_CAROM);
     } catch (error) {
       this.#deps.onError(followed.id, error as Error);
+    }
+  }
+
+  #giveBack({ id }: Followed): void {
+    try {
+      this.#deps.rtnetlink.releaseNeighbour(id.ifindex, id.neighbour, RTPROT_CAROM);
+    } catch (error) {
+      this.#deps.onError(id, error as Error);
     }
   }
 
@@ -130,6 +154,18 @@ export class Neighbours {
     followed.view = view;
     if (textOf(before) !== textOf(view.mac)) this.#deps.onChange(followed.id, view.mac);
   }
+}
+
+/**
+ * Gives back every neighbour that any director in this network namespace keeps, also one that is gone.
+ * A director that runs takes its own again at once. Returns which.
+ * @throws {NetlinkError} when the kernel refuses
+ */
+export function releaseAllNeighbours(rtnetlink: Rtnetlink): readonly NextHopId[] {
+  return rtnetlink
+    .neighbours()
+    .filter(({ ifindex, address }) => rtnetlink.releaseNeighbour(ifindex, address, RTPROT_CAROM))
+    .map(({ ifindex, address }) => ({ ifindex, neighbour: address }));
 }
 
 const keyOf = ({ ifindex, neighbour }: NextHopId): string => `${ifindex} ${formatIp(neighbour)}`;

@@ -5,9 +5,12 @@
 
 export type Role = "director" | "agent";
 
+/** Has a folder for each instance. */
+export const PIN_ROOT = "/sys/fs/bpf/carom";
+
 /** The folder of an instance's pins for a role: `apply/generation.ts` says what lies in it. */
 export const pinFolder = (instance: string, role: Role): string =>
-  `/sys/fs/bpf/carom/${instance}/${role}`;
+  `${PIN_ROOT}/${instance}/${role}`;
 
 export const RUN_FOLDER = "/run/carom";
 

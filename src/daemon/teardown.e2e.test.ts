@@ -2,11 +2,14 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { before, test } from "node:test";
+import { RTPROT_CAROM } from "../apply/neighbours.ts";
 import { deleteDevice, makeVeth, skip, verdict } from "../kernel/kernel-fixture.ts";
 import { attachXdp } from "../kernel/links.ts";
 import { makePinDirectory, pin } from "../kernel/pins.ts";
 import { loadProgram } from "../kernel/programs.ts";
+import { Rtnetlink } from "../kernel/rtnetlink.ts";
 import { attachedXdp } from "../kernel/xdp-attached.ts";
+import { formatIp, ip } from "../net/address.ts";
 import { carom, makeBackend } from "./agent-fixture.ts";
 import { pinFolder, type Role, socketPath } from "./instance.ts";
 
@@ -64,6 +67,29 @@ test("carom teardown removes both roles of its instance and no other", options, 
   assert.equal(carom(["teardown", "--instance", "blue"]).code, 0);
   assert.equal(attachedXdp(three), null);
   assert.equal(existsSync("/sys/fs/bpf/carom"), false);
+});
+
+test("carom teardown of the last director gives its neighbours back", options, () => {
+  const ifindex = makeVeth("dir0");
+  const others = makeVeth("dir1");
+  using rtnetlink = Rtnetlink.open();
+  rtnetlink.addAddress({ ifindex, address: ip("198.51.100.1"), prefixLength: 24 });
+  const kept = (): readonly string[] =>
+    rtnetlink
+      .neighbours()
+      .filter(({ managed }) => managed)
+      .map(({ address }) => formatIp(address));
+  rtnetlink.keepNeighbour(ifindex, ip("198.51.100.2"), RTPROT_CAROM);
+  rtnetlink.keepNeighbour(ifindex, ip("198.51.100.3"), RTPROT_CAROM + 1);
+  leave("main", "director", ifindex);
+  leave("blue", "director", others);
+
+  carom(["teardown"]);
+  assert.deepEqual(kept().toSorted(), ["198.51.100.2", "198.51.100.3"], "blue may need them");
+  const { code, stdout } = carom(["teardown", "--instance", "blue"]);
+  assert.equal(code, 0);
+  assert.match(stdout, /^gave neighbour 198\.51\.100\.2 on dir0 back to the kernel$/m);
+  assert.deepEqual(kept(), ["198.51.100.3"]);
 });
 
 test("carom teardown takes no name that is no instance's", options, () => {

@@ -2,9 +2,20 @@
 import { existsSync, rmSync } from "node:fs";
 import { takeTurn } from "../api/serve.ts";
 import { restoreAgentHost } from "../apply/agent-host.ts";
+import { releaseAllNeighbours } from "../apply/neighbours.ts";
 import { removePins } from "../apply/remove-pins.ts";
+import { deviceName } from "../kernel/device-name.ts";
+import { listPins } from "../kernel/pins.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
-import { agentStateFile, pinFolder, type Role, RUN_FOLDER, socketPath } from "./instance.ts";
+import { formatIp } from "../net/address.ts";
+import {
+  agentStateFile,
+  PIN_ROOT,
+  pinFolder,
+  type Role,
+  RUN_FOLDER,
+  socketPath,
+} from "./instance.ts";
 import { runningPid } from "./running.ts";
 import { StartError } from "./start-error.ts";
 
@@ -16,7 +27,7 @@ export interface TeardownDeps {
 }
 
 /**
- * Programs first, then VIPs, then sysctls. Doing it again finds nothing.
+ * Programs first, then neighbours that the last director here kept, then VIPs, then sysctls. Doing it again finds nothing.
  * @throws {StartError} while a daemon of the instance runs; nothing was changed
  * @throws {Error} when the kernel refuses; doing it again goes on from there
  */
@@ -42,6 +53,12 @@ async function tearDown(instance: string, report: TeardownDeps["report"]): Promi
   if (problems.length > 0) throw new StartError(problems);
 
   for (const role of roles) removePins(pinFolder(instance, role)).forEach(report);
+  if (!othersDirect(instance)) {
+    using rtnetlink = Rtnetlink.open();
+    for (const { ifindex, neighbour } of releaseAllNeighbours(rtnetlink)) {
+      report(`gave neighbour ${formatIp(neighbour)} on ${deviceName(ifindex)} back to the kernel`);
+    }
+  }
   const stateFile = agentStateFile(instance);
   if (existsSync(stateFile)) {
     using rtnetlink = Rtnetlink.open();
@@ -56,3 +73,10 @@ async function tearDown(instance: string, report: TeardownDeps["report"]): Promi
     report(`removed ${path}`);
   }
 }
+
+/** Whether another instance forwards here: neighbours do not say which instance keeps them. */
+const othersDirect = (instance: string): boolean =>
+  existsSync(PIN_ROOT) &&
+  listPins(PIN_ROOT).some(
+    (other) => other !== instance && existsSync(pinFolder(other, "director")),
+  );

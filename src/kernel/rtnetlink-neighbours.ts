@@ -2,7 +2,6 @@
 import { pad, struct, u16, u32, u8 } from "../bpf/layout.ts";
 import type { IpAddress } from "../net/address.ts";
 import type { Mac } from "../net/mac.ts";
-import type { Attribute } from "./netlink-message.ts";
 import {
   decodePayload,
   encodePayload,
@@ -21,6 +20,7 @@ export const RTNLGRP_NEIGH = 3;
 
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
+const NDA_PROTOCOL = 12;
 const NDA_FLAGS_EXT = 15;
 
 const NTF_USE = 1 << 0;
@@ -64,6 +64,8 @@ export interface Neighbour {
   readonly router: boolean;
   /** The kernel keeps it resolved by itself (NTF_EXT_MANAGED). */
   readonly managed: boolean;
+  /** Who made the entry, as of routes (RTPROT_…); 0 when nobody said. */
+  readonly protocol: number;
 }
 
 export interface NewNeighbour {
@@ -87,6 +89,7 @@ export function decodeNeighbour(payload: Uint8Array): Neighbour {
     state: stateNames.get(header.state) ?? "none",
     router: (header.flags & NTF_ROUTER) !== 0,
     managed: ((u32Of(attributes, NDA_FLAGS_EXT) ?? 0) & NTF_EXT_MANAGED) !== 0,
+    protocol: attributes.get(NDA_PROTOCOL)?.[0] ?? 0,
   };
 }
 
@@ -110,16 +113,19 @@ export function encodeNeighbour({ ifindex, address, mac, state }: NewNeighbour):
   ]);
 }
 
-/** Asks the kernel to resolve now, and with `managed` to keep it resolved. */
-export function encodeResolution(
-  ifindex: number,
-  address: IpAddress,
-  managed: boolean,
-): Uint8Array {
-  const attributes: Attribute[] = [{ type: NDA_DST, value: address.bytes }];
-  if (managed) attributes.push(u32Attribute(NDA_FLAGS_EXT, NTF_EXT_MANAGED));
-  return encodePayload(headerOf(ifindex, address, states.none, managed ? 0 : NTF_USE), attributes);
-}
+/** Asks the kernel to resolve now. An entry that it kept resolved is an ordinary one from then on. */
+export const encodeResolution = (ifindex: number, address: IpAddress): Uint8Array =>
+  encodePayload(headerOf(ifindex, address, states.none, NTF_USE), [
+    { type: NDA_DST, value: address.bytes },
+  ]);
+
+/** Asks the kernel to resolve now and to keep it resolved; `protocol` 0 leaves the entry's as it is. */
+export const encodeKeeping = (ifindex: number, address: IpAddress, protocol: number): Uint8Array =>
+  encodePayload(headerOf(ifindex, address, states.none, 0), [
+    { type: NDA_DST, value: address.bytes },
+    ...(protocol === 0 ? [] : [{ type: NDA_PROTOCOL, value: Uint8Array.of(protocol) }]),
+    u32Attribute(NDA_FLAGS_EXT, NTF_EXT_MANAGED),
+  ]);
 
 const headerOf = (ifindex: number, address: IpAddress, state: number, flags: number): Uint8Array =>
   Header.encode({ family: addressFamily(address.family), ifindex, state, flags });

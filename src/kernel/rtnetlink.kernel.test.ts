@@ -337,18 +337,22 @@ test(
   },
 );
 
+const OURS = 202;
+const ANOTHERS = 203;
+
 test(
   "keepNeighbour() marks the entry as managed by the kernel, which resolves it",
   options,
   async () => {
     using w = world();
     using events = subscribe(w.here);
-    w.a.keepNeighbour(w.a0, THERE);
+    w.a.keepNeighbour(w.a0, THERE, OURS);
     const event = await events.until(
       (event) => event.kind === "neighbour" && event.neighbour.state === "reachable",
     );
     assert.ok(event.kind === "neighbour" && event.neighbour.managed);
-    w.a.keepNeighbour(w.a0, THERE);
+    assert.equal(event.neighbour.protocol, OURS);
+    w.a.keepNeighbour(w.a0, THERE, OURS);
     w.a.deleteNeighbour(w.a0, THERE);
     assert.equal(
       w.a.neighbours().some(({ managed }) => managed),
@@ -356,6 +360,34 @@ test(
     );
   },
 );
+
+test("releaseNeighbour() gives an entry back as it is, and only one's own", options, async () => {
+  using w = world();
+  using events = subscribe(w.here);
+  for (const address of [THERE, THERE_6]) {
+    assert.equal(w.a.releaseNeighbour(w.a0, address, OURS), false, "there is none");
+    w.a.keepNeighbour(w.a0, address, OURS);
+    await events.until(
+      (event) =>
+        event.kind === "neighbour" &&
+        event.neighbour.state === "reachable" &&
+        formatIp(event.neighbour.address) === formatIp(address),
+    );
+    assert.equal(w.a.releaseNeighbour(w.a0, address, ANOTHERS), false);
+    assert.equal(w.a.neighbour(w.a0, address)?.managed, true);
+    assert.equal(w.a.releaseNeighbour(w.a0, address, OURS), true);
+    const { state, managed, mac } = w.a.neighbour(w.a0, address)!;
+    assert.deepEqual([state, managed, mac], ["reachable", false, THERE_MAC]);
+    assert.equal(w.a.releaseNeighbour(w.a0, address, OURS), false, "nobody keeps it");
+
+    // What another keeps already stays the other's.
+    w.a.deleteNeighbour(w.a0, address);
+    w.a.keepNeighbour(w.a0, address, ANOTHERS);
+    w.a.keepNeighbour(w.a0, address, OURS);
+    assert.equal(w.a.neighbour(w.a0, address)?.protocol, ANOTHERS);
+    assert.equal(w.a.releaseNeighbour(w.a0, address, OURS), false);
+  }
+});
 
 test("setNeighbour() and deleteNeighbour() replace and remove permanent entries", options, () => {
   using w = world();

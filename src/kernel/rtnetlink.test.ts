@@ -16,7 +16,12 @@ import {
 import { decodeAddress, encodeAddress } from "./rtnetlink-addresses.ts";
 import { decodeEvent } from "./rtnetlink-events.ts";
 import { decodeLink, encodeLinkChange, encodeVeth } from "./rtnetlink-links.ts";
-import { decodeNeighbour, encodeNeighbour, encodeResolution } from "./rtnetlink-neighbours.ts";
+import {
+  decodeNeighbour,
+  encodeKeeping,
+  encodeNeighbour,
+  encodeResolution,
+} from "./rtnetlink-neighbours.ts";
 import type { NewRoute } from "./rtnetlink-routes.ts";
 import {
   decisionOfError,
@@ -148,14 +153,24 @@ test("decodeNeighbour() reads what encodeNeighbour() wrote", () => {
     ...entry,
     router: false,
     managed: false,
+    protocol: 0,
   });
 });
 
-test("encodeResolution() marks an entry that the kernel shall keep", () => {
-  const kept = [true, false].map(
-    (managed) => decodeNeighbour(encodeResolution(3, DIRECTOR, managed)).managed,
+test("encodeKeeping() marks an entry that the kernel shall keep, and for whom", () => {
+  const entries = [
+    encodeResolution(3, DIRECTOR),
+    encodeKeeping(3, DIRECTOR, 0),
+    encodeKeeping(3, DIRECTOR, 202),
+  ].map((payload) => decodeNeighbour(payload));
+  assert.deepEqual(
+    entries.map(({ managed, protocol }) => [managed, protocol]),
+    [
+      [false, 0],
+      [true, 0],
+      [true, 202],
+    ],
   );
-  assert.deepEqual(kept, [true, false]);
 });
 
 test("decodeLink() reads name, MAC, MTU, kind, master and each XDP attachment", () => {

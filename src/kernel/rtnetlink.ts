@@ -170,21 +170,38 @@ export class Rtnetlink {
   /** Makes the kernel ask (ARP, ND) unless it knows a fresh answer. The result comes as an event. */
   resolveNeighbour(ifindex: number, address: IpAddress): void {
     const intent = `resolve neighbour ${describeNeighbour(ifindex, address)}`;
-    const payload = neighbours.encodeResolution(ifindex, address, false);
+    const payload = neighbours.encodeResolution(ifindex, address);
     this.#netlink.change({ intent, type: neighbours.RTM_NEWNEIGH, flags: NLM_F_CREATE, payload });
   }
 
   /**
-   * Makes the kernel resolve the address and keep it resolved until the entry is deleted.
+   * Makes the kernel resolve the address and keep it resolved until `releaseNeighbour`. The entry says
+   * that `protocol` (1 to 255, as of routes) asked; one that another keeps already goes on saying so.
    * @throws {Error} when the kernel is older than 5.16 and ignores the flag
    */
-  keepNeighbour(ifindex: number, address: IpAddress): void {
+  keepNeighbour(ifindex: number, address: IpAddress, protocol: number): void {
     const intent = `keep neighbour ${describeNeighbour(ifindex, address)} resolved`;
-    const payload = neighbours.encodeResolution(ifindex, address, true);
+    const anothers = this.neighbour(ifindex, address)?.managed === true ? 0 : protocol;
+    const payload = neighbours.encodeKeeping(ifindex, address, anothers);
     this.#netlink.change({ intent, type: neighbours.RTM_NEWNEIGH, flags: NLM_F_CREATE, payload });
     if (this.neighbour(ifindex, address)?.managed !== true) {
       throw new Error(`Cannot ${intent}: NTF_EXT_MANAGED needs kernel >= 5.16`);
     }
+  }
+
+  /**
+   * Gives back an entry that `protocol` keeps: it stays, is used and ages as any other. Does nothing to
+   * one that is not there, that nobody keeps, or that another does. Returns whether it was given back.
+   */
+  releaseNeighbour(ifindex: number, address: IpAddress, protocol: number): boolean {
+    const entry = this.neighbour(ifindex, address);
+    if (entry?.managed !== true || entry.protocol !== protocol) return false;
+    const intent = `release neighbour ${describeNeighbour(ifindex, address)}`;
+    // A change without NTF_EXT_MANAGED clears it (neigh_update_flags in net/core/neighbour.c), and with
+    // NTF_USE it leaves state and MAC as they are.
+    const payload = neighbours.encodeResolution(ifindex, address);
+    this.#netlink.change({ intent, type: neighbours.RTM_NEWNEIGH, payload });
+    return true;
   }
 
   deleteNeighbour(ifindex: number, address: IpAddress): void {
