@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Brings what `make demo` and `make test` need: npm packages by the lock file (among them the Node
+# Brings what `make demo` and, with the word test, `make test` need: npm packages by the lock file (among them the Node
 # that runs everything), and Debian packages. Does nothing when it has been done for this lock file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# command:package, what the tests and the lab call besides coreutils. The one list of them.
+# command:package, what the lab and the tests call besides coreutils. The one list of them.
 commands=(ip:iproute2 mount:mount nsenter:util-linux setpriv:util-linux unshare:util-linux)
+if [ "${1-}" = test ]; then commands+=(bpftool:bpftool); fi
 
 stamp=node_modules/.carom-setup
 wanted="$(uname -m) $(cat package-lock.json tools/node/package.json | sha256sum)"
