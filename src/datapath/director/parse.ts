@@ -50,6 +50,7 @@ function emitIpv4(director: Director, forward: (flow: Flow) => void): void {
   const ip = packet.data.plus(Ethernet.size).as(Ipv4);
   const ports = packet.data.plus(Ethernet.size + Ipv4.size);
   const destination = ip.destination.read();
+  const versionIhl = ip.versionIhl.read();
 
   // Packets whose ports are not where we look: ours are dropped, never half forwarded.
   const isVip = (): ReturnType<typeof emitLookupIpv4> =>
@@ -59,8 +60,8 @@ function emitIpv4(director: Director, forward: (flow: Flow) => void): void {
       protocol: p.constant(VIP_PROTOCOL),
     });
   const options = p.exit(() => {
-    p.require(ip.versionIhl.gt(0x45), leave.not_a_service);
-    p.require(ip.versionIhl.le(0x4f), leave.not_a_service);
+    p.require(versionIhl.gt(0x45), leave.not_a_service);
+    p.require(versionIhl.le(0x4f), leave.not_a_service);
     p.require(isVip().found, leave.not_a_service);
     p.goto(leave.ip_options);
   });
@@ -68,7 +69,7 @@ function emitIpv4(director: Director, forward: (flow: Flow) => void): void {
     p.require(isVip().found, leave.not_a_service);
     p.goto(leave.fragment);
   });
-  p.require(ip.versionIhl.eq(0x45), options);
+  p.require(versionIhl.eq(0x45), options);
   p.leaveIf(ip.flagsFragment.has(IP_MF | IP_OFFSET), fragment);
 
   const protocol = ip.protocol.read();
