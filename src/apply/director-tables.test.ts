@@ -15,6 +15,8 @@ import { Arena } from "./arena.ts";
 import { DirectorTables } from "./director-tables.ts";
 import { macOf, ownersOf, stateOf } from "./director-fixture.ts";
 
+type Service = DesiredState["services"][number];
+
 function setUp(sizeBytes: number) {
   const bytes = new Uint8Array(sizeBytes);
   const arena = new Arena(bytes, async () => {});
@@ -90,6 +92,42 @@ test("publish() keeps the buckets of a table that stayed, and what setOwners() w
   assert.equal(bucketsOf(1), before);
   assert.deepEqual(words(before), expected);
 });
+
+const other: readonly { readonly name: string; readonly change: Partial<Service> }[] = [
+  { name: "VIP", change: { vip: ip("192.0.2.77") } },
+  { name: "VIP's family", change: { vip: ip("2001:db8::77") } },
+  { name: "port", change: { port: 8080 } },
+  { name: "protocol", change: { protocol: 1 } },
+  { name: "pool and counter", change: { pool: 1, counter: 1 } },
+  { name: "nothing, as records of its own", change: {} },
+];
+for (const { name, change } of other) {
+  test(`publish() after a change of a service's ${name} is as if that were the first`, async () => {
+    const before = stateOf(["l2", "ipip4"]);
+    const services = before.services.map((service, index) => ({
+      ...service,
+      vip: { ...service.vip },
+      ...(index === 3 ? change : {}),
+    }));
+    const { bytes, tables } = setUp(arenaBytesFor(before));
+    await tables.publish(before, ownersOf);
+    await tables.publish({ ...before, services }, ownersOf);
+    const fresh = setUp(arenaBytesFor(before));
+    await fresh.tables.publish({ ...before, services }, ownersOf);
+    // Where pools lie differs; that their services name the same ones does not.
+    const shown = (memory: Uint8Array) =>
+      slotsOf(memory).map((slot) => ({
+        ...slot,
+        buckets: slot.buckets > 0,
+        members: slot.members > 0,
+      }));
+    assert.deepEqual(shown(bytes), shown(fresh.bytes));
+    const pools = new Map(
+      slotsOf(bytes).map(({ memberCounters, members }) => [memberCounters, members]),
+    );
+    assert.equal(pools.size, 3, "two pools, and VIPs without one");
+  });
+}
 
 test("setOwners() refuses a pool that is not there", async () => {
   const state = stateOf(["l2"]);

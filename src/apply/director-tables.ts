@@ -5,17 +5,22 @@
  */
 import { counterOffset } from "../datapath/counters.ts";
 import { trafficCounter } from "../datapath/director/maps.ts";
+import { type IndexPlan, planIndex, writeIndex } from "../datapath/director/index-plan.ts";
 import {
-  buildIndex,
-  indexSize,
-  type ServiceEntry,
+  type ServiceKey,
+  type ServiceTarget,
   VIP_PROTOCOL,
 } from "../datapath/director/service-index.ts";
 import { ArenaHeader, Bucket, ForwardingCode, Member } from "../datapath/layout.ts";
 import { OUTER_TTL } from "../datapath/director/forward.ts";
-import { formatIp, type IpAddress } from "../net/address.ts";
+import { type IpAddress, sameIp } from "../net/address.ts";
 import { IP_DF, IPPROTO_IPIP } from "../packet/headers.ts";
-import type { DesiredMember, DesiredPool, DesiredState } from "../plan/desired-state.ts";
+import {
+  type DesiredMember,
+  type DesiredPool,
+  type DesiredState,
+  distinctVips,
+} from "../plan/desired-state.ts";
 import type { TablePlan } from "../schedule/table.ts";
 import type { Arena } from "./arena.ts";
 import { NextHopRecords, type NextHopId, type NextHopStatus } from "./next-hop-records.ts";
@@ -27,10 +32,17 @@ interface PlacedPool {
   readonly members: number;
 }
 
+/** Where the services of a state lie in an index: good for every state that has the same ones. */
+interface PlannedIndex {
+  readonly services: readonly ServiceKey[];
+  readonly plan: IndexPlan;
+}
+
 export class DirectorTables {
   readonly #arena: Arena;
   readonly #nextHops: NextHopRecords;
   #pools = new Map<string, PlacedPool>();
+  #planned: PlannedIndex = { services: [], plan: planIndex([]) };
   #index: number;
 
   /** `macOf` says what is known of a neighbour when its record is made. */
@@ -38,7 +50,8 @@ export class DirectorTables {
     this.#arena = arena;
     this.#nextHops = new NextHopRecords(arena, macOf);
     // No services yet: without an index the program would take the empty arena for one.
-    this.#index = this.#writeIndex([], (size) => arena.allocate(size));
+    this.#index = arena.allocate(this.#planned.plan.size);
+    this.#writeIndex(this.#planned.plan, () => null, this.#index);
     arena.store32(ArenaHeader.offsets.index, this.#index);
   }
 
@@ -56,7 +69,12 @@ export class DirectorTables {
       return offset;
     };
     const pools = new Map<string, PlacedPool>();
+    const planned = sameKeys(this.#planned.services, state.services)
+      ? this.#planned
+      : { services: state.services, plan: planIndex(keysOf(state.services)) };
     try {
+      // First the index, the largest piece: it always fits where the one before the last was.
+      const index = allocate(planned.plan.size);
       for (const pool of state.pools) {
         const before = this.#pools.get(pool.name);
         const members = this.#writeMembers(pool, allocate);
@@ -67,10 +85,11 @@ export class DirectorTables {
             : this.#writeBuckets(ownersOf(pool), allocate);
         pools.set(pool.name, { table: pool.table, buckets, members });
       }
-      const index = this.#writeIndex(entriesOf(state, pools), allocate);
+      this.#writeIndex(planned.plan, targetsOf(state, pools), index);
       this.#arena.store32(ArenaHeader.offsets.index, index);
       obsolete.push(this.#index);
       this.#index = index;
+      this.#planned = planned;
     } catch (error) {
       await this.#arena.release(fresh);
       throw error;
@@ -102,11 +121,12 @@ export class DirectorTables {
     return this.#nextHops.status();
   }
 
-  #writeIndex(entries: readonly ServiceEntry[], allocate: (size: number) => number): number {
-    const offset = allocate(indexSize(entries));
-    const image = buildIndex(entries, offset);
-    this.#arena.region(offset, image.length).set(image);
-    return offset;
+  #writeIndex(
+    plan: IndexPlan,
+    targetOf: (key: number) => ServiceTarget | null,
+    offset: number,
+  ): void {
+    writeIndex(plan, targetOf, offset, this.#arena.region(offset, plan.size));
   }
 
   #writeBuckets(owners: Uint16Array, allocate: (size: number) => number): number {
@@ -158,34 +178,54 @@ function padded({ bytes }: IpAddress): Uint8Array {
   return out;
 }
 
-/** A slot for every service address, and one for each VIP alone. */
-function entriesOf(
-  state: DesiredState,
+/** A key for every service address, in their order, then one for each VIP alone. */
+function keysOf(services: readonly ServiceKey[]): readonly ServiceKey[] {
+  const vips = distinctVips(services);
+  return [...services, ...vips.map((vip) => ({ vip, port: 0, protocol: VIP_PROTOCOL }))];
+}
+
+function sameKeys(before: readonly ServiceKey[], now: readonly ServiceKey[]): boolean {
+  return (
+    before.length === now.length &&
+    before.every(({ vip, port, protocol }, index) => {
+      const other = now[index];
+      return (
+        other !== undefined &&
+        port === other.port &&
+        protocol === other.protocol &&
+        (vip === other.vip || sameIp(vip, other.vip))
+      );
+    })
+  );
+}
+
+/** What the slot of each key says: of a service its pool, of a VIP alone nothing. */
+function targetsOf(
+  { services, pools }: DesiredState,
   placed: ReadonlyMap<string, PlacedPool>,
-): readonly ServiceEntry[] {
-  const services = state.services.map((service): ServiceEntry => {
-    const pool = state.pools[service.pool];
-    const at = pool === undefined ? undefined : placed.get(pool.name);
-    if (pool === undefined || at === undefined) {
-      throw new Error(`Service "${service.name}" has no pool in the tables`);
-    }
+): (key: number) => ServiceTarget | null {
+  const ofPools = pools.map(({ name, memberCounters }) => {
+    const at = placed.get(name);
+    if (at === undefined) throw new Error(`Pool "${name}" is not in the tables`);
     return {
-      vip: service.vip,
-      port: service.port,
-      protocol: service.protocol,
-      target: {
-        buckets: at.buckets,
-        bucketMask: (at.table.size - 1) * Bucket.size,
-        members: at.members,
-        counter: counterOffset(trafficCounter(service.counter)),
-        memberCounters: counterOffset(trafficCounter(pool.memberCounters)),
-      },
+      buckets: at.buckets,
+      bucketMask: (at.table.size - 1) * Bucket.size,
+      members: at.members,
+      memberCounters: counterOffset(trafficCounter(memberCounters)),
     };
   });
-  const vips = new Map(state.services.map(({ vip }) => [formatIp(vip), vip]));
-  const none = { buckets: 0, bucketMask: 0, members: 0, counter: 0, memberCounters: 0 };
-  return [
-    ...services,
-    ...[...vips.values()].map((vip) => ({ vip, port: 0, protocol: VIP_PROTOCOL, target: none })),
-  ];
+  // The addresses of a service share what their slots say.
+  const ofServices: ServiceTarget[] = [];
+  return (key) => {
+    const service = services[key];
+    if (service === undefined) return null;
+    const pool = ofPools[service.pool];
+    if (pool === undefined) {
+      throw new Error(`Service "${service.name}" has no pool in the tables`);
+    }
+    return (ofServices[service.counter] ??= {
+      ...pool,
+      counter: counterOffset(trafficCounter(service.counter)),
+    });
+  };
 }

@@ -5,9 +5,7 @@ import type { MapSpec } from "../bpf/image.ts";
 import type { Fields, Struct } from "../bpf/layout.ts";
 import type { Value } from "../bpf/value.ts";
 import type { Pointer, View } from "../bpf/view.ts";
-
-/** Offsets into a map's value must stay below this (kernel/bpf/verifier.c, BPF_MAX_VAR_OFF). */
-export const ARENA_SIZE_MAX = 1 << 28;
+import { ARENA_SIZE_MAX } from "../model/arena-size.ts";
 
 /**
  * Declares an arena. `size` must be a power of two: that makes one AND a bounds check.

@@ -1,9 +1,10 @@
 /** What programs and user space share, as offset tables: a change here is a change of both. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { describe, type Layout } from "../bpf/layout.ts";
+import { describe, type Layout, u32 } from "../bpf/layout.ts";
 import { Present } from "./agent/maps.ts";
-import { ARENA_SIZE_MAX, declareArena } from "./arena.ts";
+import { ARENA_SIZE_MAX, arenaRecordBytes } from "../model/arena-size.ts";
+import { declareArena } from "./arena.ts";
 import {
   ArenaHeader,
   Bucket,
@@ -158,4 +159,21 @@ test("the order of the director's reasons is that of its counters and only grows
     ],
   );
   assert.equal(directorReasonIndex("malformed"), 5);
+});
+
+test("arenaRecordBytes says what the records take in the arena", () => {
+  const { header, indexHead, serviceSlot, displacement, bucket, member, nextHop } =
+    arenaRecordBytes;
+  assert.deepEqual(
+    { header, indexHead, serviceSlot, displacement, bucket, member },
+    {
+      header: ArenaHeader.size,
+      indexHead: IndexHead.size,
+      serviceSlot: ServiceSlot.size,
+      displacement: u32.size,
+      bucket: Bucket.size,
+      member: Member.size,
+    },
+  );
+  assert.ok(nextHop >= NextHop.size);
 });

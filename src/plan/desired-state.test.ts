@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { indexSize, VIP_PROTOCOL } from "../datapath/director/service-index.ts";
+import { planIndex } from "../datapath/director/index-plan.ts";
+import { VIP_PROTOCOL } from "../datapath/director/service-index.ts";
 import { ForwardingCode, Member, NextHop } from "../datapath/layout.ts";
 import type { DirectorConfig } from "../model/model.ts";
 import { ip } from "../net/address.ts";
@@ -152,7 +153,7 @@ for (const [pools, members, services] of [
     const lines = pools * members * (Member.size + Math.max(NextHop.size, line));
     const needed =
       (pools + Math.min(pools, 1)) * tableBytes +
-      2 * (lines + indexSize(keys) + pools * line) +
+      2 * (lines + planIndex(keys).size + pools * line) +
       3 * line;
     assert.ok(size >= needed, `${size} bytes, ${needed} needed`);
   });

@@ -2,14 +2,9 @@
  * What the director's tables should hold: a pure function of the configuration, the tables built from
  * it and the paths of the moment. `apply/` writes it; planning the same twice gives the same.
  */
-import {
-  ForwardingCode,
-  IndexHead,
-  Member,
-  NextHop as NextHopLayout,
-  ServiceSlot,
-} from "../datapath/layout.ts";
+import { ForwardingCode } from "../datapath/layout.ts";
 import type { DirectorVariant } from "../datapath/director/variant.ts";
+import { arenaSize } from "../model/arena-size.ts";
 import type { DirectorConfig, Pool, Protocol } from "../model/model.ts";
 import type { IpAddress } from "../net/address.ts";
 import { IPPROTO_TCP, IPPROTO_UDP } from "../packet/headers.ts";
@@ -78,20 +73,21 @@ export function desiredState(
     );
     return { name: pool.name, table, members, memberCounters: first };
   });
-  const services = config.services.flatMap((service, counter) =>
-    service.vips.flatMap((vip) =>
+  const services = config.services.flatMap((service, counter) => {
+    const pool = config.pools.findIndex(({ name }) => name === service.pool);
+    return service.vips.flatMap((vip) =>
       service.ports.map(
         (port): DesiredService => ({
           name: service.name,
           vip,
           protocol: protocolNumber[service.protocol],
           port,
-          pool: config.pools.findIndex(({ name }) => name === service.pool),
+          pool,
           counter,
         }),
       ),
-    ),
-  );
+    );
+  });
   return { pools, services };
 }
 
@@ -112,24 +108,37 @@ export function featuresOf(
   };
 }
 
-const ARENA_BYTES_MIN = 1 << 20;
-
-/**
- * Size of an arena for this state: a power of two with room to build everything but the buckets a
- * second time beside what is in use.
- */
+/** Size of an arena in which this state, and any other way to its members, can be laid out for ever. */
 export function arenaBytesFor(state: DesiredState): number {
-  const buckets = state.pools.reduce((sum, { table }) => sum + table.size * 4, 0);
-  const largest = Math.max(0, ...state.pools.map(({ table }) => table.size * 4));
-  const members = state.pools.reduce((sum, pool) => sum + pool.members.length, 0);
-  // Every region begins on a line of 64 bytes: a next hop takes two of its size, a pool one in vain.
-  const records = members * (Member.size + NextHopLayout.size * 2) + state.pools.length * 64;
-  // Twice the slots at most double by rounding to a power of two; VIPs have slots of their own. There
-  // are fewer displacements, of four bytes, than entries; each family has one of either at least.
-  const entries = state.services.length * 2;
-  const index = IndexHead.size + (entries * 4 + 2) * ServiceSlot.size + (entries + 2) * 4;
-  const needed = buckets + largest + 2 * (records + index);
-  return Math.max(ARENA_BYTES_MIN, 2 ** Math.ceil(Math.log2(needed)));
+  const sizes = state.pools.map(({ table }) => table.size);
+  const vips = distinctVips(state.services);
+  const ipv6Keys = [...state.services.map(({ vip }) => vip), ...vips].filter(
+    ({ family }) => family === 6,
+  ).length;
+  return arenaSize({
+    pools: state.pools.length,
+    buckets: sizes.reduce((sum, size) => sum + size, 0),
+    bucketsOfLargest: Math.max(0, ...sizes),
+    members: state.pools.reduce((sum, { members }) => sum + members.length, 0),
+    ipv4Keys: state.services.length + vips.length - ipv6Keys,
+    ipv6Keys,
+  });
+}
+
+/** Every VIP once, in the order of the services. */
+export function distinctVips(
+  services: readonly Pick<DesiredService, "vip">[],
+): readonly IpAddress[] {
+  const found = new Map<string, IpAddress>();
+  let last: IpAddress | null = null;
+  for (const { vip } of services) {
+    // The ports of a VIP follow each other.
+    if (vip === last) continue;
+    last = vip;
+    const text = vip.bytes.join();
+    if (!found.has(text)) found.set(text, vip);
+  }
+  return [...found.values()];
 }
 
 function forwardingCode({

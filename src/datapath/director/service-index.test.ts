@@ -4,19 +4,25 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { indexBytes } from "../../model/arena-size.ts";
 import type { IpAddress } from "../../net/address.ts";
 import { ip } from "../../net/address.ts";
 import { Random } from "../fuzz-fixture.ts";
 import { IndexHead, ServiceSlot } from "../layout.ts";
-import {
-  buildIndex,
-  indexSize,
-  keyOf,
-  type ServiceEntry,
-  type ServiceKey,
-  type ServiceTarget,
-  VIP_PROTOCOL,
-} from "./service-index.ts";
+import { planIndex, writeIndex } from "./index-plan.ts";
+import { keyOf, type ServiceKey, type ServiceTarget, VIP_PROTOCOL } from "./service-index.ts";
+
+interface ServiceEntry extends ServiceKey {
+  readonly target: ServiceTarget;
+}
+
+/** The index of `entries` that will lie at `OFFSET`. */
+function buildIndex(entries: readonly ServiceEntry[]): Uint8Array {
+  const plan = planIndex(entries);
+  const out = new Uint8Array(plan.size);
+  writeIndex(plan, (key) => entries[key]?.target ?? null, OFFSET, out);
+  return out;
+}
 
 const OFFSET = 0x4_0000;
 const MASK = (1n << 64n) - 1n;
@@ -100,8 +106,9 @@ for (const count of [0, 1, 2, 10, 1000, 20_000]) {
   test(`buildIndex() finds ${count} entries and nothing else, seed ${seed}`, () => {
     const random = new Random(seed + count);
     const entries = randomEntries(random, count);
-    const index = buildIndex(entries, OFFSET);
-    assert.equal(index.length, indexSize(entries));
+    const index = buildIndex(entries);
+    const ofIpv4 = entries.filter(({ vip }) => vip.family === 4).length;
+    assert.equal(index.length, indexBytes(ofIpv4, entries.length - ofIpv4));
     for (const entry of entries) assert.deepEqual(find(index, entry), entry.target);
 
     const keys = new Set(
@@ -141,17 +148,14 @@ test("buildIndex() finds entries that differ in one part of the key only", () =>
   }));
   for (const leftOut of keys) {
     const rest = keys.filter((key) => key !== leftOut);
-    const index = buildIndex(
-      rest.map((key, number) => ({ ...key, target: target(number) })),
-      OFFSET,
-    );
+    const index = buildIndex(rest.map((key, number) => ({ ...key, target: target(number) })));
     assert.equal(find(index, leftOut), null);
     rest.forEach((key, number) => assert.deepEqual(find(index, key), target(number)));
   }
 });
 
 test("an index without entries matches no packet, be it all zeros or all ones", () => {
-  const index = buildIndex([], OFFSET);
+  const index = buildIndex([]);
   for (const vip of [
     "0.0.0.0",
     "255.255.255.255",
@@ -176,21 +180,38 @@ test("no packet of eight bits of protocol has the key of a VIP alone", () => {
 
 test("buildIndex() refuses two entries with the same key", () => {
   const entry = { vip: ip("192.0.2.1"), port: 80, protocol: 6, target: target(0) };
-  assert.throws(() => buildIndex([entry, { ...entry, target: target(1) }], OFFSET), RangeError);
+  assert.throws(() => buildIndex([entry, { ...entry, target: target(1) }]), RangeError);
+});
+
+test("a plan is written again with what has changed, wherever the index lies", () => {
+  const entries = randomEntries(new Random(seed), 300);
+  const plan = planIndex(entries);
+  const first = new Uint8Array(plan.size);
+  writeIndex(plan, (key) => entries[key]?.target ?? null, OFFSET, first);
+  const changed = entries.map((entry, key) => ({ ...entry, target: target(key + 1000) }));
+  // Regions of the arena are parts of one memory.
+  const memory = new Uint8Array(plan.size + 128);
+  const second = memory.subarray(64, 64 + plan.size);
+  writeIndex(plan, (key) => changed[key]?.target ?? null, OFFSET, second);
+  for (const entry of entries) assert.deepEqual(find(first, entry), entry.target);
+  for (const entry of changed) assert.deepEqual(find(second, entry), entry.target);
+  assert.ok(
+    [...memory.subarray(0, 64), ...memory.subarray(64 + plan.size)].every((byte) => byte === 0),
+  );
 });
 
 test("buildIndex() is a function of its entries, whatever their order", () => {
   const entries = randomEntries(new Random(seed), 300);
-  const index = buildIndex(entries, OFFSET);
-  assert.deepEqual(buildIndex(entries, OFFSET), index);
-  const other = buildIndex(entries.toReversed(), OFFSET);
+  const index = buildIndex(entries);
+  assert.deepEqual(buildIndex(entries), index);
+  const other = buildIndex(entries.toReversed());
   for (const entry of entries) assert.deepEqual(find(other, entry), entry.target);
 });
 
 test("indexes grow by their entries, not faster", () => {
   for (const count of [10, 100, 1000, 5000]) {
     // At most four slots and four displacements an entry, and the heads.
-    const bytesPerEntry = indexSize(randomEntries(new Random(seed), count)) / count;
+    const bytesPerEntry = planIndex(randomEntries(new Random(seed), count)).size / count;
     assert.ok(bytesPerEntry <= 4 * ServiceSlot.size + 16 + (IndexHead.size + 136) / count);
   }
 });
@@ -272,10 +293,7 @@ const rows: readonly { name: string; keys: readonly ServiceKey[] }[] = [
 ];
 for (const { name, keys } of rows) {
   test(`buildIndex() finds ${name}`, () => {
-    const index = buildIndex(
-      keys.map((key, at) => ({ ...key, target: target(at) })),
-      OFFSET,
-    );
+    const index = buildIndex(keys.map((key, at) => ({ ...key, target: target(at) })));
     keys.forEach((key, at) => assert.deepEqual(find(index, key), target(at)));
   });
 }
