@@ -3,7 +3,16 @@
  * name, so of many who try at the same moment one gets it: they take turns by a lock on the folder, and
  * only a socket where nobody answers is replaced.
  */
-import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import type { Server } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
@@ -14,6 +23,7 @@ import { call, SystemError } from "../kernel/libc.ts";
 
 /** Owner and group may speak to a daemon, others may not. */
 const SOCKET_MODE = 0o660;
+const FOLDER_MODE = 0o755;
 
 // include/uapi/asm-generic/fcntl.h
 const LOCK_EX = 2;
@@ -45,7 +55,6 @@ export async function serveSocket(app: Hono, path: string): Promise<ApiSocket> {
     fetch: (request, env) => served.fetch(request, env),
   }) as Server;
   const folder = dirname(path);
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
   const turn = await takeTurn(folder);
   try {
     if (await isServed(path)) throw new SocketTakenError(path);
@@ -69,26 +78,56 @@ export async function serveSocket(app: Hono, path: string): Promise<ApiSocket> {
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
       });
+      const turn = await takeTurn(folder);
+      removeIfEmpty(folder);
+      turn.end();
     },
   };
 }
 
+/** To be called by who has the turn there. */
+export function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // Who may not remove it leaves an empty folder behind, no more.
+    if (code === undefined) throw error;
+  }
+}
+
 /**
- * Waits until nobody else of this machine is taking or removing sockets in `folder`, which is there.
- * Ends with the process at the latest.
- * @throws {Error} when others take too long
+ * Makes `folder` if need be, and waits until nobody else of this machine is taking or removing sockets
+ * in it. Ends with the process at the latest.
+ * @throws {Error} when others take too long, or there is no making it
  */
 export async function takeTurn(folder: string): Promise<{ end(): void }> {
   const deadline = AbortSignal.timeout(TURN_WITHIN_MS);
   for (;;) {
-    const fd = openSync(folder, "r");
-    // Another may have removed the folder, and a third made it anew.
-    if (isLocked(fd) && isStill(folder, fd)) return { end: () => closeSync(fd) };
-    closeSync(fd);
+    const fd = openFolder(folder);
+    if (fd !== null) {
+      // Another may have removed the folder, and a third made it anew.
+      if (isLocked(fd) && isStill(folder, fd)) return { end: () => closeSync(fd) };
+      closeSync(fd);
+    }
     if (deadline.aborted) {
       throw new Error(`Cannot have ${folder}: another process has held a lock on it for 10 s`);
     }
     await delay(TRY_AGAIN_MS);
+  }
+}
+
+/** `null` when somebody removed it just after it was made. */
+function openFolder(folder: string): number | null {
+  try {
+    const made = mkdirSync(folder, { recursive: true });
+    // Whatever our umask: the socket's own mode says who may speak to a daemon.
+    if (made !== undefined) chmodSync(folder, FOLDER_MODE);
+    return openSync(folder, "r");
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT") return null;
+    throw new Error(`Cannot have the folder ${folder}: ${code ?? message}`, { cause });
   }
 }
 

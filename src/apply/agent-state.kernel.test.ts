@@ -7,7 +7,7 @@ import { ip } from "../net/address.ts";
 import { readAgentState, writeAgentState } from "./agent-state.ts";
 
 const FOLDER = "/run/carom";
-const FILE = `${FOLDER}/main-agent.json`;
+const FILE = `${FOLDER}/agent.json`;
 
 test("writeAgentState() into a full file system throws, and the file stays whole", { skip }, () => {
   call("mount", "tmpfs", "/run", "tmpfs", 0, null);

@@ -8,7 +8,7 @@ import { type AgentState, nothingChanged, readAgentState, writeAgentState } from
 
 const folder = mkdtempSync(join(tmpdir(), "carom-agent-state-"));
 after(() => rmSync(folder, { recursive: true }));
-const file = join(folder, "run/main-agent.json");
+const file = join(folder, "run/agent.json");
 
 const state: AgentState = {
   sysctls: [{ key: ["net", "ipv4", "conf", "eth0.10", "arp_ignore"], original: "0", set: "1" }],
@@ -19,7 +19,7 @@ test("readAgentState() gives what writeAgentState() wrote, and nothing without a
   assert.deepEqual(readAgentState(file), nothingChanged);
   writeAgentState(file, state);
   assert.deepEqual(readAgentState(file), state);
-  assert.deepEqual(readdirSync(join(folder, "run")), ["main-agent.json"]);
+  assert.deepEqual(readdirSync(join(folder, "run")), ["agent.json"]);
   assert.equal(statSync(file).mode & 0o777, 0o600);
   writeAgentState(file, nothingChanged);
   assert.deepEqual(readdirSync(join(folder, "run")), []);

@@ -27,7 +27,7 @@ Examples:
   carom check /etc/carom/agent.yaml
   carom agent --config /etc/carom/agent.yaml
   carom agent --config /etc/carom/agent.yaml --keep
-  curl --unix-socket /run/carom/main-agent.sock http://agent/v1/status`,
+  curl --unix-socket /run/carom/main/agent.sock http://agent/v1/status`,
     )
     .action(async ({ config: file, keep, logLevel }: AgentOptions) => {
       const [{ readAgentConfig }, { Agent }, { createLogger }] = await Promise.all([

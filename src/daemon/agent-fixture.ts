@@ -32,8 +32,8 @@ export const DIRECTOR_MAC = mac("00:00:5e:00:53:02");
 export const PORT = 5353;
 
 export const CONFIG = "/run/agent.yaml";
-export const STATE = "/run/carom/main-agent.json";
-export const SOCKET = "/run/carom/main-agent.sock";
+export const STATE = "/run/carom/main/agent.json";
+export const SOCKET = "/run/carom/main/agent.sock";
 export const PINS = "/sys/fs/bpf/carom/main/agent";
 const MAIN = `${import.meta.dirname}/../cli/main.ts`;
 
@@ -78,7 +78,7 @@ export function snapshot(): string {
   const addresses = sh("ip -o addr show scope global");
   const programs = sh("ip link show eth0").match(/prog\/\S+ id \d+/g) ?? [];
   const pins = existsSync("/sys/fs/bpf/carom") ? sh("find /sys/fs/bpf/carom") : "";
-  const run = existsSync("/run/carom") ? readdirSync("/run/carom").join(" ") : "";
+  const run = existsSync("/run/carom") ? sh("find /run/carom -mindepth 1") : "";
   return [...sysctls, addresses, ...programs, `pins ${pins}`, `run ${run}`].join("\n");
 }
 

@@ -319,7 +319,7 @@ test(
     try {
       writeFileSync("/run/director.yaml", configOf());
       const { status, stderr } = carom(["director", "-c", "/run/director.yaml"]);
-      assert.equal(stderr, "carom: Cannot listen at /run/carom/main.sock: EROFS\n");
+      assert.equal(stderr, "carom: Cannot have the folder /run/carom/main: EROFS\n");
       assert.equal(status, 1);
       assert.ok(!existsSync(PINS), "pins were made");
       assert.doesNotMatch(sh("ip link show eth0"), /xdp/);

@@ -14,9 +14,12 @@ export const pinFolder = (instance: string, role: Role): string =>
 
 export const RUN_FOLDER = "/run/carom";
 
+/** An instance's own: names of instances have no dots, so `RUN_FOLDER` may hold sockets beside them. */
+export const runFolder = (instance: string): string => `${RUN_FOLDER}/${instance}`;
+
 /** The socket of a daemon's API; that somebody answers there is what says that it runs. */
 export const socketPath = (instance: string, role: Role): string =>
-  role === "director" ? `${RUN_FOLDER}/${instance}.sock` : `${RUN_FOLDER}/${instance}-agent.sock`;
+  `${runFolder(instance)}/${role}.sock`;
 
 /** What the agent changed on its host, to be put back. Gone after a reboot, as the changes are. */
-export const agentStateFile = (instance: string): string => `${RUN_FOLDER}/${instance}-agent.json`;
+export const agentStateFile = (instance: string): string => `${runFolder(instance)}/agent.json`;

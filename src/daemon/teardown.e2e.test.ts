@@ -38,7 +38,7 @@ test("carom teardown removes both roles of its instance and no other", options, 
   leave("main", "agent", gone);
   leave("blue", "agent", three);
   deleteDevice("car3");
-  mkdirSync("/run/carom", { recursive: true });
+  mkdirSync("/run/carom/main", { recursive: true });
   // A file where nobody answers, as a killed daemon's socket.
   writeFileSync(socketPath("main", "director"), "");
 
@@ -55,10 +55,11 @@ test("carom teardown removes both roles of its instance and no other", options, 
       "removed /sys/fs/bpf/carom/main/agent/3",
       "removed /sys/fs/bpf/carom/main/director",
       "removed /sys/fs/bpf/carom/main/director/3",
-      "removed /run/carom/main.sock",
+      "removed /run/carom/main/director.sock",
     ].toSorted(),
   );
   assert.equal(existsSync("/sys/fs/bpf/carom/main"), false);
+  assert.equal(existsSync("/run/carom/main"), false);
   assert.equal(attachedXdp(one), null);
   assert.equal(attachedXdp(two), null);
   assert.notEqual(attachedXdp(three), null);

@@ -1,6 +1,6 @@
 /** Removes what an instance left behind, for both roles, whatever ended its daemons. */
 import { existsSync, rmSync } from "node:fs";
-import { takeTurn } from "../api/serve.ts";
+import { removeIfEmpty, takeTurn } from "../api/serve.ts";
 import { restoreAgentHost } from "../apply/agent-host.ts";
 import { releaseAllNeighbours } from "../apply/neighbours.ts";
 import { removePins } from "../apply/remove-pins.ts";
@@ -13,7 +13,7 @@ import {
   PIN_ROOT,
   pinFolder,
   type Role,
-  RUN_FOLDER,
+  runFolder,
   socketPath,
 } from "./instance.ts";
 import { runningPid } from "./running.ts";
@@ -27,16 +27,19 @@ export interface TeardownDeps {
 }
 
 /**
- * Programs first, then neighbours that the last director here kept, then VIPs, then sysctls. Doing it again finds nothing.
+ * Programs first, then neighbours that the last director here kept, then VIPs, then sysctls. Doing it
+ * again finds nothing.
  * @throws {StartError} while a daemon of the instance runs; nothing was changed
  * @throws {Error} when the kernel refuses; doing it again goes on from there
  */
 export async function teardown(instance: string, { report }: TeardownDeps): Promise<void> {
   // None starts meanwhile: a daemon changes nothing before it has its socket.
-  const turn = existsSync(RUN_FOLDER) ? await takeTurn(RUN_FOLDER) : null;
+  const folder = runFolder(instance);
+  const turn = existsSync(folder) ? await takeTurn(folder) : null;
   try {
     await tearDown(instance, report);
   } finally {
+    if (turn !== null) removeIfEmpty(folder);
     turn?.end();
   }
 }

@@ -1,8 +1,6 @@
 /** The process that keeps a lab, `keeper-main [DIRECTOR.YAML]`: answers at its socket, and ends with the lab. */
-import { rmdirSync } from "node:fs";
 import { Hono } from "hono";
 import { type ApiSocket, serveSocket, SocketTakenError } from "../api/serve.ts";
-import { RUN_FOLDER } from "../daemon/instance.ts";
 import { formatIp } from "../net/address.ts";
 import { type KeeperMessage, KEEPER_SOCKET, type KeptLab, type KeptNode } from "./kept-lab.ts";
 import { Lab } from "./lab.ts";
@@ -48,11 +46,6 @@ const nodesOf = ({ network, backends }: Lab): readonly KeptNode[] =>
 async function end(code: number): Promise<never> {
   await lab?.close();
   await socket.close();
-  try {
-    rmdirSync(RUN_FOLDER);
-  } catch {
-    // A daemon of this machine has its socket there.
-  }
   process.exit(code);
 }
 
