@@ -120,15 +120,25 @@ export async function takeTurn(folder: string): Promise<{ end(): void }> {
 /** `null` when somebody removed it just after it was made. */
 function openFolder(folder: string): number | null {
   try {
-    const made = mkdirSync(folder, { recursive: true });
-    // Whatever our umask: the socket's own mode says who may speak to a daemon.
-    if (made !== undefined) chmodSync(folder, FOLDER_MODE);
+    for (const each of [dirname(folder), folder]) makeFolder(each);
     return openSync(folder, "r");
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT") return null;
     throw new Error(`Cannot have the folder ${folder}: ${code ?? message}`, { cause });
   }
+}
+
+/** Not recursively: there Node hides what the kernel said. */
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return;
+    throw error;
+  }
+  // Whatever our umask: the socket's own mode says who may speak to a daemon.
+  chmodSync(folder, FOLDER_MODE);
 }
 
 function isLocked(fd: number): boolean {
