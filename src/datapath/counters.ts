@@ -20,13 +20,33 @@ export interface Counters {
 const REGION_BYTES_MIN = 128;
 
 /**
+ * Programs may add less than 2^29 to a pointer into a map's value (kernel/bpf/verifier.c,
+ * BPF_MAX_VAR_OFF). An array's value may be larger: up to INT_MAX (kernel/bpf/arraymap.c).
+ */
+export const COUNTERS_SIZE_MAX = 1 << 29;
+
+/** Bytes of `count` counters for `cpus` CPUs, more than `COUNTERS_SIZE_MAX` if they cannot be declared. */
+export const countersSize = (count: number, cpus: number): number =>
+  powerOfTwoFrom(cpus) * regionSize(count);
+
+/**
  * Declares `count` counters.
  * @param cpus one more than the highest CPU number that can be
+ * @throws {RangeError} when they take more than programs can address
  */
 export function declareCounters(name: string, count: number, cpus: number): Counters {
-  const regionBytes = powerOfTwoFrom(Math.max(count * Counter.size, REGION_BYTES_MIN));
-  return { map: globalData(name, powerOfTwoFrom(cpus) * regionBytes), regionBytes };
+  const size = countersSize(count, cpus);
+  if (!(count >= 0 && cpus >= 1 && size <= COUNTERS_SIZE_MAX)) {
+    throw new RangeError(
+      `Cannot declare ${count} counters for ${cpus} CPUs: they take ${size} bytes, at most ${COUNTERS_SIZE_MAX} can be addressed`,
+    );
+  }
+  return { map: globalData(name, size), regionBytes: regionSize(count) };
 }
+
+/** Bytes of one CPU's region. */
+const regionSize = (count: number): number =>
+  powerOfTwoFrom(Math.max(count * Counter.size, REGION_BYTES_MIN));
 
 /** Where counter `index` lies in a CPU's region: what records name counters by. */
 export const counterOffset = (index: number): number => index * Counter.size;
