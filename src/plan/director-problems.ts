@@ -2,6 +2,8 @@
  * Whether a configuration fits the host it is to run on: every problem at once, each a sentence that
  * says what to do. Pure; the facts are read by the daemon before it touches anything.
  */
+import { COUNTERS_SIZE_MAX, countersSize } from "../datapath/counters.ts";
+import { trafficCounter } from "../datapath/director/maps.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
 import type { RouteDecision } from "../kernel/rtnetlink-routes.ts";
@@ -12,22 +14,58 @@ import { pathTo } from "./path.ts";
 export interface HostFacts {
   readonly links: readonly Link[];
   readonly addresses: readonly InterfaceAddress[];
-  readonly routeTo: (backend: Backend) => RouteDecision;
+  /** The kernel's way to a backend, or to a VIP. */
+  readonly routeTo: (to: Pick<Backend, "address">) => RouteDecision;
   /** Interfaces whose XDP program is this instance's own, left by the run before. */
   readonly ownIfindexes: ReadonlySet<number>;
   /** Describes the XDP program on an interface: `id 12 "xdp_foo"`. */
   readonly xdpProgramOn: (link: Link) => string;
+  /** Whether this host forwards packets: net.ipv4.ip_forward, net.ipv6.conf.all.forwarding. */
+  readonly forwarding: { readonly ipv4: boolean; readonly ipv6: boolean };
+  /** One more than the highest CPU number that can be; without it counters are not sized. */
+  readonly cpus?: number;
 }
 
-export function directorProblems(config: DirectorConfig, facts: HostFacts): readonly string[] {
+/** Why a director cannot start. */
+export function directorProblems(
+  config: DirectorConfig,
+  facts: Omit<HostFacts, "forwarding">,
+): readonly string[] {
   return [
+    ...counterProblems(config, facts.cpus),
     ...config.interfaces.flatMap((name) => interfaceProblems(name, facts)),
     ...vipProblems(config, facts),
-    ...config.pools.flatMap((pool) => backendProblems(pool, facts)),
+    ...config.pools.flatMap((pool) => {
+      const lost = unreachable(pool, facts);
+      return lost.length < pool.backends.length ? [] : first(lost, pool);
+    }),
   ];
 }
 
-function interfaceProblems(name: string, facts: HostFacts): readonly string[] {
+/** What somebody should look at, though the director starts: each a sentence that says what to do. */
+export function directorWarnings(config: DirectorConfig, facts: HostFacts): readonly string[] {
+  return [
+    ...config.pools.flatMap((pool) => {
+      const lost = unreachable(pool, facts);
+      return lost.length === pool.backends.length ? [] : first(lost, pool);
+    }),
+    ...egressWarnings(config, facts),
+    ...loopWarnings(config, facts),
+  ];
+}
+
+function counterProblems(config: DirectorConfig, cpus: number | undefined): readonly string[] {
+  if (cpus === undefined) return [];
+  const services = config.services.length;
+  const backends = config.pools.reduce((sum, pool) => sum + pool.backends.length, 0);
+  const size = countersSize(trafficCounter(services + backends), cpus);
+  if (size <= COUNTERS_SIZE_MAX) return [];
+  return [
+    `Cannot count for ${services} services and ${backends} backends on ${cpus} possible CPUs: the counters take ${size / 2 ** 20} MiB, at most ${COUNTERS_SIZE_MAX >> 20} MiB; use fewer backends, or boot with "nr_cpus=" and as many as there are`,
+  ];
+}
+
+function interfaceProblems(name: string, facts: Omit<HostFacts, "forwarding">): readonly string[] {
   const link = facts.links.find((candidate) => candidate.name === name);
   if (link === undefined) {
     const known = facts.links.map((candidate) => candidate.name).join(", ");
@@ -67,7 +105,8 @@ export function vipProblems(
   );
 }
 
-function backendProblems(pool: Pool, facts: HostFacts): readonly string[] {
+/** Backends without a path, a sentence each. */
+function unreachable(pool: Pool, facts: Pick<HostFacts, "links" | "routeTo">): readonly string[] {
   return pool.backends.flatMap((backend) => {
     const result = pathTo(backend, facts.routeTo(backend), facts.links);
     return result.kind === "path"
@@ -75,3 +114,59 @@ function backendProblems(pool: Pool, facts: HostFacts): readonly string[] {
       : [`Cannot forward to backend "${backend.name}" of pool "${pool.name}": ${result.why}`];
   });
 }
+
+const SENTENCES_MAX = 8;
+
+/** The first sentences about a pool's backends: the cause is mostly one for all. */
+function first(sentences: readonly string[], { name }: Pool): readonly string[] {
+  const more = sentences.length - SENTENCES_MAX;
+  if (more <= 0) return sentences;
+  const rest = `Cannot forward to ${more} more backends of pool "${name}"`;
+  return [...sentences.slice(0, SENTENCES_MAX), rest];
+}
+
+/**
+ * A frame that is redirected leaves by the driver's ndo_xdp_xmit. veth, virtio_net, i40e and mlx5 take
+ * it only while the interface has an XDP program itself; all else vanishes without an error.
+ */
+function egressWarnings(config: DirectorConfig, facts: HostFacts): readonly string[] {
+  const byLink = new Map<string, string[]>();
+  for (const pool of config.pools) {
+    for (const backend of pool.backends) {
+      const result = pathTo(backend, facts.routeTo(backend), facts.links);
+      if (result.kind === "none") continue;
+      const link = facts.links.find(({ ifindex }) => ifindex === result.path.ifindex);
+      if (link === undefined || config.interfaces.includes(link.name)) continue;
+      const what = `"${backend.name}" of pool "${pool.name}"`;
+      const others = byLink.get(link.name);
+      if (others === undefined) byLink.set(link.name, [what]);
+      else others.push(what);
+    }
+  }
+  return [...byLink].map(([name, [one = "", ...more]]) => {
+    const others = more.length === 0 ? "" : ` and ${more.length} more`;
+    return `Packets for backend ${one}${others} leave by ${name}, which has no XDP program of this director: most drivers drop what is redirected there, and do not say so; add ${name} to "interfaces"`;
+  });
+}
+
+/** Packets for a VIP that are no service's go to the kernel. If it forwards, they go back to the router. */
+function loopWarnings(config: DirectorConfig, facts: HostFacts): readonly string[] {
+  const vips = config.services.flatMap((service) => service.vips);
+  return families.flatMap(({ family, key, prefixLength }) => {
+    if (!facts.forwarding[key]) return [];
+    const looping = vips.find(
+      (vip) => vip.family === family && facts.routeTo({ address: vip }).type === "unicast",
+    );
+    if (looping === undefined) return [];
+    const ip = family === 4 ? "ip" : "ip -6";
+    const setting = family === 4 ? "net.ipv4.ip_forward" : "net.ipv6.conf.all.forwarding";
+    return [
+      `This host forwards packets (${setting} is on): those for VIP ${formatIp(looping)} at ports without a service go back to the router, and in a loop until their TTL ends; run "${ip} route add unreachable ${formatIp(looping)}/${prefixLength}" for every VIP, or "sysctl -w ${setting}=0"`,
+    ];
+  });
+}
+
+const families = [
+  { family: 4, key: "ipv4", prefixLength: 32 },
+  { family: 6, key: "ipv6", prefixLength: 128 },
+] as const;
