@@ -81,4 +81,10 @@ export class DirectorDatapath {
   traffic(first: number, count: number): readonly CounterValue[] {
     return this.#counters.readMany(trafficCounter(first), count);
   }
+
+  /** Closes what this process holds; pins and links stay. */
+  close(): void {
+    this.#counters.close();
+    this.#arenaMemory.unmap();
+  }
 }

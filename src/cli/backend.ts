@@ -15,6 +15,7 @@ export const backendCommand = (): Command =>
       `
 A backend that is down or drained gets no packets; its share goes to the others,
 and no flow of theirs moves. Until flows are handed on, its own flows break.
+It stays so until it is set up again, also over restarts of the director.
 
 Examples:
   carom backend down web/web-2

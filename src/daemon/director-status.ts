@@ -13,7 +13,7 @@ export interface StatusSources {
   readonly config: DirectorConfig;
   readonly state: DesiredState;
   readonly attachments: readonly Attachment[];
-  readonly states: ReadonlyMap<string, ReadonlyMap<string, BackendState>>;
+  readonly stateOf: (pool: string, backend: string) => BackendState;
   readonly live: ReadonlyMap<string, LiveTable>;
   readonly nextHops: readonly NextHopStatus[];
   readonly reasons: Readonly<Record<string, CounterValue>>;
@@ -69,7 +69,7 @@ function poolStatus(sources: StatusSources, pool: Pool, desired: DesiredPool): P
         address: formatIp(backend.address),
         forwarding: backend.forwarding,
         weight: backend.weight,
-        state: sources.states.get(pool.name)?.get(backend.name) ?? "up",
+        state: sources.stateOf(pool.name, backend.name),
         buckets: counts?.[index] ?? 0,
         nextHop: mac === null || mac === undefined ? null : formatMac(mac),
         ...traffic(members[index]),

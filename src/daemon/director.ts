@@ -8,6 +8,7 @@
  * While it runs, three things change what packets see: a backend's state (a store a bucket), a
  * neighbour's MAC (one store), and links, addresses or routes (a new state laid out and published).
  */
+import { once } from "node:events";
 import {
   directorApi,
   type DirectorControl,
@@ -21,12 +22,10 @@ import { type Attachment, ownLinks } from "../apply/generation.ts";
 import { Neighbours } from "../apply/neighbours.ts";
 import { DEFAULT_HASH_KEY, flowHashKey } from "../datapath/flow-hash.ts";
 import { KernelProcess } from "../kernel/kernel-process.ts";
-import { BPFFS, isOnBpffs } from "../kernel/pins.ts";
 import { NetlinkError } from "../kernel/netlink.ts";
-import { readMachineFacts, unmetRequirement } from "../kernel/requirements.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
+import type { Link } from "../kernel/rtnetlink-links.ts";
 import { type RtnetlinkEvent, RtnetlinkEvents } from "../kernel/rtnetlink-events.ts";
-import { attachedXdp } from "../kernel/xdp-attached.ts";
 import type { BackendState, DirectorConfig } from "../model/model.ts";
 import { formatIp } from "../net/address.ts";
 import { formatMac } from "../net/mac.ts";
@@ -36,16 +35,17 @@ import {
   desiredState,
   featuresOf,
 } from "../plan/desired-state.ts";
-import { directorProblems, vipProblems } from "../plan/director-problems.ts";
+import { vipProblems } from "../plan/director-problems.ts";
 import { type Path, pathTo } from "../plan/path.ts";
 import { LiveTable } from "../schedule/live-table.ts";
 import type { TablePlan } from "../schedule/table.ts";
 import { buildTablesInWorker } from "../schedule/worker.ts";
+import { BackendStates } from "./backend-states.ts";
+import { refuseDirector } from "./director-start.ts";
 import { directorStatus } from "./director-status.ts";
-import { pinFolder } from "./instance.ts";
+import { directorStateFile, pinFolder } from "./instance.ts";
 import type { Logger } from "./log.ts";
-import { claim, refuseSecond } from "./running.ts";
-import { StartError } from "./start-error.ts";
+import { claim } from "./running.ts";
 
 export interface DirectorDeps {
   readonly log: Logger;
@@ -54,6 +54,7 @@ export interface DirectorDeps {
 }
 
 const NO_MAC = new Uint8Array(0);
+const CLOSE_WITHIN_MS = 5000;
 /** Events of links and routes come in bursts; one look at the host answers a burst. */
 const LOOK_AGAIN_AFTER_MS = 50;
 /** After a look that failed, events or not; each failure in a row doubles it. */
@@ -68,10 +69,12 @@ export class Director implements DirectorControl {
   readonly #neighbours: Neighbours;
   readonly #plans: readonly TablePlan[];
   readonly #live: ReadonlyMap<string, LiveTable>;
-  readonly #states = new Map<string, Map<string, BackendState>>();
+  readonly #states: BackendStates;
   #state: DesiredState;
   #datapath: DirectorDatapath;
   #tables: DirectorTables;
+  /** Index of each configured interface's device. */
+  readonly #interfaces = new Map<string, number>();
   #attachments: readonly Attachment[] = [];
   #attached = "";
   #events: RtnetlinkEvents | null = null;
@@ -91,23 +94,12 @@ export class Director implements DirectorControl {
    * @throws {KernelError} when the kernel refuses
    */
   static async start(config: DirectorConfig, deps: DirectorDeps): Promise<Director> {
-    const unmet = unmetRequirement(
-      "run a director",
-      ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"],
-      readMachineFacts(),
-    );
-    if (unmet !== null) throw new StartError([unmet]);
-    if (!isOnBpffs(BPFFS)) {
-      throw new StartError([
-        `Cannot run a director: no BPF file system is mounted at ${BPFFS}; mount it with "mount -t bpf bpf ${BPFFS}"`,
-      ]);
-    }
-    await refuseSecond(config.instance, "director");
     const rtnetlink = Rtnetlink.open();
-    const problems = hostProblems(config, rtnetlink);
-    if (problems.length > 0) {
+    try {
+      await refuseDirector(config, rtnetlink);
+    } catch (error) {
       rtnetlink.close();
-      throw new StartError(problems);
+      throw error;
     }
     const api = await claim(config.instance, "director");
     let director: Director;
@@ -151,15 +143,16 @@ export class Director implements DirectorControl {
     this.#kernel = kernel;
     this.#rtnetlink = rtnetlink;
     this.#plans = plans;
+    this.#states = new BackendStates(config.pools, directorStateFile(config.instance));
     this.#live = new Map(
-      config.pools.map(({ name, backends }, index) => [
-        name,
-        new LiveTable(plans[index] as TablePlan, backends.keys()),
-      ]),
+      config.pools.map(({ name, backends }, index) => {
+        const states = this.#states.of(name);
+        const up = [...backends.keys()].filter((member) => {
+          return states?.get(backends[member]?.name ?? "") === "up";
+        });
+        return [name, new LiveTable(plans[index] as TablePlan, up)];
+      }),
     );
-    for (const { name, backends } of config.pools) {
-      this.#states.set(name, new Map(backends.map((backend) => [backend.name, "up"])));
-    }
     this.#neighbours = new Neighbours({
       rtnetlink,
       nowMs: deps.nowMs,
@@ -201,13 +194,13 @@ export class Director implements DirectorControl {
   }
 
   setBackendState(pool: string, backend: string, state: BackendState): StateChange {
-    const states = this.#states.get(pool);
+    const states = this.#states.of(pool);
     const live = this.#live.get(pool);
     if (states === undefined || live === undefined) return "no such pool";
     const before = states.get(backend);
     if (before === undefined) return "no such backend";
     if (before === state) return "unchanged";
-    states.set(backend, state);
+    this.#states.set(pool, backend, state);
     const member = [...states.keys()].indexOf(backend);
     const moved = live.setUsable(member, state === "up");
     this.#tables.setOwners(pool, moved, live.owners);
@@ -223,7 +216,7 @@ export class Director implements DirectorControl {
       config: this.#config,
       state: this.#state,
       attachments: this.#attachments,
-      states: this.#states,
+      stateOf: (pool, backend) => this.#states.of(pool)?.get(backend) ?? "up",
       live: this.#live,
       nextHops: this.#tables.nextHops(),
       reasons: this.#datapath.reasons(),
@@ -234,11 +227,15 @@ export class Director implements DirectorControl {
   /** Ends the daemon. Programs, maps and links stay: packets are forwarded as before. */
   async close(): Promise<void> {
     this.#stopLooking();
+    // What waits for the kernel process fails when that is closed: ending must not take for ever.
+    const patience = AbortSignal.timeout(CLOSE_WITHIN_MS);
+    await Promise.race([this.#looking, once(patience, "abort")]);
+    await this.#kernel.close();
     await this.#looking;
     await this.#api.close();
     this.#neighbours.close();
     this.#rtnetlink.close();
-    await this.#kernel.close();
+    this.#datapath.close();
   }
 
   #stopLooking(): void {
@@ -258,6 +255,9 @@ export class Director implements DirectorControl {
       .#attachments) {
       if (fallback !== null) log.warn({ interface: name, why: fallback }, "generic XDP, slower");
       log.info({ interface: name, mode, takenOver, verifiedInstructions }, "attached");
+    }
+    if (this.#states.out().length > 0) {
+      log.warn({ backends: this.#states.out() }, "backends are out since before this start");
     }
     if (this.#config.hashKey === null) {
       log.warn({}, "no hashKeyFile: clients can work out which backend they reach");
@@ -329,10 +329,7 @@ export class Director implements DirectorControl {
   /** Attaches to the configured interfaces, unless they are as they were the last time. */
   async #attach(): Promise<void> {
     const all = this.#rtnetlink.links();
-    const links = this.#config.interfaces.flatMap((name) => {
-      const link = all.find((candidate) => candidate.name === name);
-      return link === undefined ? [] : [link];
-    });
+    const links = this.#config.interfaces.flatMap((name) => this.#linkOf(name, all) ?? []);
     const held = ownLinks(pinFolder(this.#config.instance, "director"));
     const attached = links
       .map(({ ifindex, mac }) => `${ifindex} ${formatMac(mac ?? NO_MAC)}`)
@@ -345,12 +342,31 @@ export class Director implements DirectorControl {
     this.#attached = attached;
   }
 
+  /** The interface of a configured name: once found the same device, whatever it is called since. */
+  #linkOf(name: string, links: readonly Link[]): Link | undefined {
+    const known = this.#interfaces.get(name);
+    const link =
+      links.find(({ ifindex }) => ifindex === known) ?? links.find((other) => other.name === name);
+    if (link !== undefined) this.#interfaces.set(name, link.ifindex);
+    return link;
+  }
+
   #desired(): DesiredState {
     const links = this.#rtnetlink.links();
     const lacks = new Map<string, () => void>();
     const { log } = this.#deps;
     for (const name of this.#config.interfaces) {
-      if (links.some((link) => link.name === name)) continue;
+      const link = this.#linkOf(name, links);
+      if (link !== undefined && link.name !== name) {
+        const fields = { interface: name, now: link.name };
+        lacks.set(Object.values(fields).join("/"), () => {
+          log.warn(
+            fields,
+            "interface was renamed: forwarding goes on, the next start will not find it",
+          );
+        });
+      }
+      if (link !== undefined) continue;
       lacks.set(`interface ${name}`, () => log.error({ interface: name }, "interface is gone"));
     }
     for (const why of vipProblems(this.#config, {
@@ -370,20 +386,6 @@ export class Director implements DirectorControl {
     this.#lacks = new Set(lacks.keys());
     return desired;
   }
-}
-
-function hostProblems(config: DirectorConfig, rtnetlink: Rtnetlink): readonly string[] {
-  return directorProblems(config, {
-    links: rtnetlink.links(),
-    addresses: rtnetlink.addresses(),
-    routeTo: (backend) => rtnetlink.route(backend.address),
-    ownIfindexes: ownLinks(pinFolder(config.instance, "director")),
-    xdpProgramOn: ({ ifindex }) => {
-      const attached = attachedXdp(ifindex);
-      if (attached === null) return "of unknown origin";
-      return `id ${attached.programId}${attached.name === null ? "" : ` "${attached.name}"`}`;
-    },
-  });
 }
 
 const pathText = (path: Path | null): string =>

@@ -23,3 +23,7 @@ export const socketPath = (instance: string, role: Role): string =>
 
 /** What the agent changed on its host, to be put back. Gone after a reboot, as the changes are. */
 export const agentStateFile = (instance: string): string => `${runFolder(instance)}/agent.json`;
+
+/** States of backends that are not up, for the director's next start. */
+export const directorStateFile = (instance: string): string =>
+  `${runFolder(instance)}/director.json`;
