@@ -389,3 +389,32 @@ test("a VIP that comes to a director's host is said once", options, async () => 
     closeSync(log);
   }
 });
+
+test("a backend taken out stays out over a kill and a restart", options, async () => {
+  const first = await start();
+  sh(`${process.execPath} ${MAIN} backend drain web/web-1`);
+  await stop(first, "SIGKILL");
+  const second = await start();
+  const { sent, back } = await whileSending(() => delay(100));
+  assert.ok(sent > 20, `only ${sent} were sent`);
+  assert.equal(back, 0);
+  sh(`${process.execPath} ${MAIN} backend up web/web-1`);
+  const afterwards = await whileSending(() => delay(100));
+  assert.ok(afterwards.sent > 20);
+  assert.equal(afterwards.back, afterwards.sent);
+  await stop(second, "SIGTERM");
+});
+
+test("a director goes on through an interface that is renamed under it", options, async () => {
+  const director = await start();
+  const { sent, back } = await whileSending(async () => {
+    await delay(50);
+    sh("ip link set eth0 name lan0");
+    await delay(600);
+    sh("ip link set lan0 name eth0");
+    await delay(300);
+  });
+  assert.ok(sent > 300, `only ${sent} were sent`);
+  assert.equal(back, sent);
+  await stop(director, "SIGTERM");
+});
