@@ -37,7 +37,7 @@ export function formatComparison(report: ComparisonReport): string {
     "ours",
     "clang",
     "ratio",
-    "half of rounds",
+    "half of pieces",
     "goal",
     "gross",
     "instructions",

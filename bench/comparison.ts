@@ -10,8 +10,8 @@ import { TestRun } from "../src/kernel/test-run.ts";
 import { formatPacket } from "../src/packet/format.ts";
 import { imageOfObject, readBpfObject } from "./bpf-object.ts";
 import { compileC } from "./clang.ts";
-import { type Figures, figuresOf, quantile } from "./figures.ts";
-import { type MeasureOptions, runRound } from "./measure.ts";
+import { type Figures, figuresOf, quantile, roundFigure } from "./figures.ts";
+import { type MeasureOptions, runPieces } from "./measure.ts";
 import type { Oracle, OracleWorld } from "./oracles.ts";
 import type { Stage } from "./subject.ts";
 import { frameOf } from "./traffic.ts";
@@ -36,7 +36,7 @@ export interface Comparison {
   readonly name: string;
   readonly ours: Side;
   readonly clangs: Side;
-  /** Ours over clang's, net, each from the same round: the median and the quartiles. */
+  /** Ours over clang's, net, each from the same piece: the median and the quartiles. */
   readonly ratio: { readonly median: number; readonly low: number; readonly high: number };
   readonly emptyGrossMedianNs: number;
 }
@@ -44,6 +44,8 @@ export interface Comparison {
 interface Loaded {
   readonly image: ProgramImage;
   readonly program: BpfProgram;
+  /** Loads it once more. */
+  readonly again: () => BpfProgram;
 }
 
 interface Pair extends Disposable {
@@ -61,29 +63,53 @@ export async function compare(
   using stack = new DisposableStack();
   const pairs: Pair[] = [];
   for (const oracle of oracles) pairs.push(stack.use(await checkedPair(stage, oracle)));
-  const roundsNs = pairs.map((): number[][] => []);
+  const piecesNs = pairs.map((): (readonly number[])[] => []);
   for (let round = 1; round <= options.rounds; round += 1) {
-    pairs.forEach(({ oracle: { traffic }, ours, clangs }, index) => {
-      const targets = [stage.empty(), ours.program, clangs.program];
-      const wrapper = stage.wrapper(traffic);
-      roundsNs[index]?.push([
-        ...runRound(
-          wrapper,
-          targets.map((program) => ({ program, traffic })),
-          options.packets,
-        ),
-      ]);
+    pairs.forEach((pair, index) => {
+      for (let placement = 0; placement < PLACEMENTS; placement += 1) {
+        piecesNs[index]?.push(
+          ...placedPieces(stage, pair, options.packets / PLACEMENTS, placement % 2 === 0),
+        );
+      }
     });
     options.onRound(round);
   }
-  return pairs.map((pair, index) => comparisonOf(pair, roundsNs[index] ?? []));
+  return pairs.map((pair, index) => comparisonOf(pair, piecesNs[index] ?? []));
+}
+
+/** Times a round loads both programs anew: as often ours first as clang's. */
+const PLACEMENTS = 6;
+/** Two programs are held against each other piece by piece: short ones, in which the machine stays as it is. */
+const PIECES = 10;
+const PIECE_PACKETS_MIN = 1000;
+
+/**
+ * Pieces of about `packets` packets together: what a packet took behind the wrapper alone, with ours
+ * and with clang's. Both are loaded anew, for the first gap that the kernel finds goes to the first:
+ * where code lies decides some nanoseconds too.
+ */
+function placedPieces(
+  stage: Stage,
+  { oracle: { traffic }, ours, clangs }: Pair,
+  packets: number,
+  oursFirst: boolean,
+): readonly (readonly number[])[] {
+  using first = (oursFirst ? ours : clangs).again();
+  using second = (oursFirst ? clangs : ours).again();
+  const [our, clang] = oursFirst ? [first, second] : [second, first];
+  const pieces = Math.max(1, Math.min(PIECES, Math.floor(packets / PIECE_PACKETS_MIN)));
+  return runPieces(
+    stage.wrapper(traffic),
+    [stage.empty(), our, clang].map((program) => ({ program, traffic })),
+    { pieces, packets },
+  ).map((piece) => piece.map(roundFigure));
 }
 
 function comparisonOf(
   { oracle, ours, clangs }: Pair,
-  roundsNs: readonly (readonly number[])[],
+  piecesNs: readonly (readonly number[])[],
 ): Comparison {
-  const column = (index: number): number[] => roundsNs.map((round) => round[index] ?? Number.NaN);
+  const column = (index: number): number[] => piecesNs.map((piece) => piece[index] ?? Number.NaN);
   const emptyNs = column(0);
   const side = ({ image, program }: Loaded, targetNs: readonly number[]): Side => {
     const { xlatedBytes, jitedBytes } = program.info();
@@ -94,7 +120,7 @@ function comparisonOf(
       jitBytes: jitedBytes,
     };
   };
-  const ratios = roundsNs.map(
+  const ratios = piecesNs.map(
     ([empty = NaN, our = NaN, clang = NaN]) => (our - empty) / (clang - empty),
   );
   return {
@@ -133,7 +159,8 @@ async function checkedPair(stage: Stage, oracle: Oracle): Promise<Pair> {
 }
 
 function load(image: ProgramImage, world: OracleWorld, stack: DisposableStack): Loaded {
-  return { image, program: stack.use(loadProgram(image, world.mapFd)) };
+  const again = (): BpfProgram => loadProgram(image, world.mapFd);
+  return { image, program: stack.use(again()), again };
 }
 
 const clangImage = ({ file }: Oracle, { defines, maps }: OracleWorld): ProgramImage =>
@@ -187,7 +214,7 @@ interface Outcome {
 
 /** What each run left, and how much each counter rose. */
 function outcomesOf(
-  { program }: Loaded,
+  { program }: Pick<Loaded, "program">,
   world: OracleWorld,
   packets: readonly Uint8Array[],
 ): { readonly outcomes: readonly Outcome[]; readonly counted: readonly bigint[] } {

@@ -1,6 +1,6 @@
 /** Small programs beside the forwarders, each with its equal in `bench/oracle/`. */
-import { compile, type Program } from "../src/bpf/program.ts";
-import { all } from "../src/bpf/value.ts";
+import type { Program } from "../src/bpf/program.ts";
+import { all, type Value } from "../src/bpf/value.ts";
 import { xdp, XDP_DROP, XDP_PASS, XDP_TX } from "../src/bpf/xdp.ts";
 import { emitFlowHash } from "../src/datapath/flow-hash.ts";
 import { ip } from "../src/net/address.ts";
@@ -75,25 +75,35 @@ export function filterProgram(rules: readonly Rule[] = filterRules): Program {
     const source = header.source.read().toHost();
     const sourcePort = transport.sourcePort.read().toHost();
     const port = transport.destinationPort.read().toHost();
+    const number = p.variable(0, 1);
+    const leave = (verdict: number) =>
+      p.exit(() => {
+        packet.data.place(1).set(number);
+        p.return(verdict);
+      });
+    const matched = new Map([XDP_TX, XDP_DROP].map((verdict) => [verdict, leave(verdict)]));
+    const networks = new Map<number, Value>();
     rules.forEach((rule, index) => {
       const { address, mask } = networkOf(rule);
-      const fits = all(
-        () => source.and(mask | 0).eq(address | 0),
+      const conditions = [
         protocol.eq(rule.protocol),
         port.ge(rule.ports[0]),
         port.le(rule.ports[1]),
-        sourcePort.ge(rule.leastSourcePort),
-      );
-      p.leaveIf(
-        fits,
-        p.exit(() => {
-          packet.data.place(1).set(index);
-          p.return(rule.verdict);
-        }),
-      );
+        ...(rule.leastSourcePort > 0 ? [sourcePort.ge(rule.leastSourcePort)] : []),
+      ];
+      if (mask !== 0) {
+        const network = networks.get(mask) ?? source.and(mask | 0);
+        networks.set(mask, network);
+        conditions.unshift(network.eq(address | 0));
+      }
+      const hit = p.exit(() => {
+        number.set(index);
+        p.goto(matched.get(rule.verdict) ?? XDP_PASS);
+      });
+      p.leaveIf(all(...conditions), hit);
     });
-    packet.data.place(1).set(NO_RULE);
-    p.return(XDP_DROP);
+    number.set(NO_RULE);
+    p.goto(matched.get(XDP_DROP) ?? XDP_PASS);
   });
 }
 
@@ -105,15 +115,17 @@ export function checksumProgram(): Program {
   return xdp("bench_checksum", (p) => {
     const packet = p.packet();
     packet.require(SUMMED_BYTES, XDP_PASS);
-    const sum = p.variable(0, 8);
-    p.repeat(SUMMED_BYTES / 4, (index) => {
-      sum.set(sum.add(packet.data.plus(index.shl(2)).place(4).read().u64()));
+    const [sum, offset] = [p.variable(0, 8), p.variable(0, 8)];
+    p.loop(({ done }) => {
+      sum.set(sum.add(packet.data.plus(offset).place(4).read().u64()));
+      offset.set(offset.add(4));
+      p.leaveIf(offset.ge(SUMMED_BYTES), done);
     });
-    let folded = sum.and(0xffff_ffff).add(sum.shr(32));
+    let folded = sum.u32().u64().add(sum.shr(32));
     folded = folded.and(0xffff).add(folded.shr(16));
     folded = folded.and(0xffff).add(folded.shr(16));
     folded = folded.add(folded.shr(16));
-    packet.data.place(2).set(folded.xor(0xffff).asNetwork(2).raw());
+    packet.data.place(2).set(folded.xor(0xffff));
     p.return(XDP_TX);
   });
 }

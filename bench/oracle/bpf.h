@@ -63,7 +63,7 @@ struct counter {
 };
 
 #ifdef REGION_BYTES
-extern u8 carom_counters[];
+extern u8 carom_counters[] __attribute__((aligned(128)));
 
 static inline u8 *region(void) {
   return carom_counters + ((bpf_get_smp_processor_id() * REGION_BYTES) & (COUNTERS_BYTES - REGION_BYTES));

@@ -10,7 +10,7 @@ ENTRY int checksum(struct xdp_md *context) {
   if (unlikely(data + 64 > end)) return XDP_PASS;
   u64 sum = 0;
 #pragma clang loop unroll(disable)
-  for (u64 index = 0; index < 16; index += 1) sum += *(u32 *)(data + index * 4);
+  for (u64 offset = 0; offset < 64; offset += 4) sum += *(u32 *)(data + offset);
   sum = (sum & 0xffffffff) + (sum >> 32);
   sum = (sum & 0xffff) + (sum >> 16);
   sum = (sum & 0xffff) + (sum >> 16);

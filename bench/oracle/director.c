@@ -4,7 +4,7 @@
  */
 #include "bpf.h"
 
-extern u8 carom_arena[];
+extern u8 carom_arena[] __attribute__((aligned(64)));
 
 struct index_head {
   u64 seed;
@@ -134,19 +134,23 @@ ENTRY int director(struct xdp_md *context) {
   outer->checksum = ~sum;
   outer->source = member->source[0];
   outer->destination = member->destination[0];
-  if (unlikely(next_hop->ifindex != IFINDEX)) goto redirect;
 #endif
 
   u8 *own = region();
   count(own, slot->counter, length);
   count(own, member_counter, length);
+#ifdef FORWARD_IPIP
+  if (unlikely(next_hop->ifindex != IFINDEX)) return bpf_redirect(next_hop->ifindex, 0);
+#endif
   return XDP_TX;
 
+#ifdef FORWARD_L2
 redirect:
   own = region();
   count(own, slot->counter, length);
   count(own, member_counter, length);
   return bpf_redirect(next_hop->ifindex, 0);
+#endif
 pass:
   count(region(), reason * 16, length);
   return XDP_PASS;
