@@ -17,12 +17,14 @@ import type { Server } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { createAdaptorServer } from "@hono/node-server";
-import type { Hono } from "hono";
+import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
+import { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
 import { call, SystemError } from "../kernel/libc.ts";
+import { problem } from "./problem.ts";
 
-/** Owner and group may speak to a daemon, others may not. */
-const SOCKET_MODE = 0o660;
+/** Owner and group may speak to a daemon, others may not: of the 0777 the kernel gives a socket. */
+const SOCKET_UMASK = 0o117;
 const FOLDER_MODE = 0o755;
 
 // include/uapi/asm-generic/fcntl.h
@@ -30,6 +32,20 @@ const LOCK_EX = 2;
 const LOCK_NB = 4;
 const TURN_WITHIN_MS = 10_000;
 const TRY_AGAIN_MS = 10;
+
+export interface ApiLimits {
+  /** In which a request must have arrived, headers and body. */
+  readonly requestWithinMs: number;
+  readonly bodyBytesMax: number;
+  readonly connectionsMax: number;
+}
+
+/** Far more than any request of ours needs. Requests that go beyond are refused, or their connection is closed. */
+const LIMITS: ApiLimits = {
+  requestWithinMs: 5000,
+  bodyBytesMax: 64 * 1024,
+  connectionsMax: 64,
+};
 
 export interface ApiSocket {
   /** Answers with `app` from now on. */
@@ -49,11 +65,30 @@ export class SocketTakenError extends Error {
  * Serves `app` at `path`. A socket left by a process that is gone is replaced.
  * @throws {SocketTakenError} when somebody listens there
  */
-export async function serveSocket(app: Hono, path: string): Promise<ApiSocket> {
+export async function serveSocket(
+  app: Hono,
+  path: string,
+  limits: ApiLimits = LIMITS,
+): Promise<ApiSocket> {
   let served = app;
+  const limited = new Hono<{ Bindings: HttpBindings }>();
+  limited.use(
+    bodyLimit({
+      maxSize: limits.bodyBytesMax,
+      onError: (c) =>
+        problem(c, 413, `The body must not be larger than ${limits.bodyBytesMax} bytes`),
+    }),
+  );
+  limited.all("*", (c) => served.fetch(c.req.raw, c.env));
   const server = createAdaptorServer({
-    fetch: (request, env) => served.fetch(request, env),
+    fetch: limited.fetch,
+    serverOptions: {
+      headersTimeout: limits.requestWithinMs,
+      requestTimeout: limits.requestWithinMs,
+      connectionsCheckingInterval: Math.ceil(limits.requestWithinMs / 5),
+    },
   }) as Server;
+  server.maxConnections = limits.connectionsMax;
   const folder = dirname(path);
   const turn = await takeTurn(folder);
   try {
@@ -63,9 +98,14 @@ export async function serveSocket(app: Hono, path: string): Promise<ApiSocket> {
       server.once("error", (cause: NodeJS.ErrnoException) => {
         reject(new Error(`Cannot listen at ${path}: ${cause.code ?? cause.message}`, { cause }));
       });
-      server.listen(path, resolve);
+      // Binds before it returns: the socket never has another mode.
+      const umask = process.umask(SOCKET_UMASK);
+      try {
+        server.listen(path, resolve);
+      } finally {
+        process.umask(umask);
+      }
     });
-    chmodSync(path, SOCKET_MODE);
   } finally {
     turn.end();
   }

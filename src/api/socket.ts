@@ -37,6 +37,8 @@ export function ask(
         method,
         path: route,
         timeout: ANSWER_WITHIN_MS,
+        // A connection kept from an earlier request may lead to a daemon that is gone.
+        agent: false,
         headers: body === undefined ? {} : { "content-type": "application/json" },
       },
       (response) => {
