@@ -9,6 +9,7 @@ import { quote } from "./finding.ts";
 import type { Placed, PlaceText } from "./places.ts";
 import { names, places, repeated } from "./places.ts";
 import type { DirectorDraft } from "./schema.ts";
+import { sizeRules } from "./size-rules.ts";
 import { closest } from "./suggest.ts";
 import { weightRules } from "./weight-rules.ts";
 
@@ -19,6 +20,7 @@ export function* directorRules(draft: DirectorDraft, placeText: PlaceText): Gene
   yield* backendAddressRules(draft, yield* vipRules(draft, placeText), placeText);
   yield* endpointRules(draft, placeText);
   yield* weightRules(draft);
+  yield* sizeRules(draft);
   yield* poolReferenceRules(draft);
 }
 

@@ -220,7 +220,7 @@ services: [{ name: web, vips: [${vips.join()}], protocol: tcp, ports: [${ports.j
     checkText(text, "f", noSecret).map(({ path, message }) => `${path}: ${message}`),
     [
       "pools[0].backends: Expected a list of 1 to 65535 backends; got a list of 65536",
-      "services[0]: Too many VIPs times ports: 1080000 up to here; at most 1048576",
+      "services[0]: Too much for one director: up to here 1080000 VIPs times ports and 1 pool with 0 backends need 521 MiB of tables, at most 256; divide the services between several instances",
     ],
   );
 });

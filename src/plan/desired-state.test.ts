@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { planIndex } from "../datapath/director/index-plan.ts";
 import { VIP_PROTOCOL } from "../datapath/director/service-index.ts";
 import { ForwardingCode, Member, NextHop } from "../datapath/layout.ts";
+import { ARENA_SIZE_MAX } from "../model/arena-size.ts";
 import type { DirectorConfig } from "../model/model.ts";
 import { ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
@@ -158,3 +159,28 @@ for (const [pools, members, services] of [
     assert.ok(size >= needed, `${size} bytes, ${needed} needed`);
   });
 }
+
+test("arenaBytesFor() takes what config/ lets through: 8 VIPs with every port, and no more", () => {
+  const ports = Array.from({ length: 65_535 }, (_, index) => index + 1);
+  const bytesFor = (vips: number): number =>
+    arenaBytesFor(
+      desiredState(
+        {
+          pools: config.pools.slice(1),
+          services: [
+            {
+              name: "all",
+              vips: Array.from({ length: vips }, (_, index) => ip(`192.0.2.${index}`)),
+              protocol: "tcp",
+              ports,
+              pool: "dns",
+            },
+          ],
+        },
+        tables.slice(1),
+        () => null,
+      ),
+    );
+  assert.equal(bytesFor(8), ARENA_SIZE_MAX);
+  assert.ok(bytesFor(9) > ARENA_SIZE_MAX);
+});
