@@ -1,6 +1,6 @@
 /**
  * The index laid out in bytes and walked again, in plain arithmetic, as the program walks it. That
- * the emitted look-up is this walk, `fuzz.kernel.test.ts` shows on packets.
+ * the emitted look-up is this walk, `apply/fuzz.kernel.test.ts` shows on packets.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

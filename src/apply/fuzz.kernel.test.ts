@@ -15,18 +15,23 @@ import {
   stateOf,
   VIP,
   VIP_6,
-} from "../apply/director-fixture.ts";
+} from "./director-fixture.ts";
 import { XDP_DROP, XDP_PASS } from "../bpf/xdp.ts";
 import { skip } from "../kernel/kernel-fixture.ts";
 import type { TestRun } from "../kernel/test-run.ts";
 import { eth } from "../packet/build.ts";
 import { problemsOf } from "../packet/decode.ts";
 import { assertPacket, formatPacket } from "../packet/format.ts";
-import { AgentUnderTest, agentWorld, DIRECTOR, DIRECTOR_6 } from "./agent/agent-fixture.ts";
-import { damaged, Random, randomFrame, randomPacket } from "./fuzz-fixture.ts";
-import { agentReasons, directorReasons } from "./reasons.ts";
-import { referenceAgent } from "./reference/agent.ts";
-import { referenceDirector } from "./reference/director.ts";
+import {
+  AgentUnderTest,
+  agentWorld,
+  DIRECTOR,
+  DIRECTOR_6,
+} from "../datapath/agent/agent-fixture.ts";
+import { damaged, Random, randomFrame, randomPacket } from "../datapath/fuzz-fixture.ts";
+import { agentReasons, directorReasons } from "../datapath/reasons.ts";
+import { referenceAgent } from "../datapath/reference/agent.ts";
+import { referenceDirector } from "../datapath/reference/director.ts";
 
 const COUNT = Number(process.env["FUZZ_PACKETS"] ?? 100_000);
 const SEED = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 2 ** 32));
