@@ -44,7 +44,7 @@ export interface Rule {
   readonly verdict: number;
 }
 
-/** Twenty rules: a quarter of the bench's packets meet one in the first half, half of them the last. */
+/** Twenty rules, in C the very same ones; the last asks for no network. */
 export const filterRules: readonly Rule[] = Array.from({ length: 20 }, (_, index) => ({
   network: index === 19 ? "0.0.0.0" : `198.${18 + (index & 1)}.${index * 13}.0`,
   prefixLength: index === 19 ? 0 : 20 + (index % 5),

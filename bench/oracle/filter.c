@@ -1,6 +1,6 @@
 /*
  * A packet filter: the first of RULES that fits says what becomes of the packet; its number is left
- * in the first byte of the frame. `bench/oracle/filter.ts` holds the rules.
+ * in the first byte of the frame. `bench/oracle-programs.ts` holds the rules.
  */
 #include "bpf.h"
 
