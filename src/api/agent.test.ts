@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { agentReasons } from "../datapath/reasons.ts";
 import { agentApi, type AgentStatus } from "./agent.ts";
+import { trafficOf } from "./traffic.ts";
 
 const status: AgentStatus = {
   instance: "main",
@@ -11,13 +12,22 @@ const status: AgentStatus = {
   interfaces: [{ name: "eth0", mode: "native" }],
   vips: ["192.0.2.10"],
   directors: ["198.51.100.2"],
-  reasons: { decapsulated: { packets: "18446744073709551615", bytes: "96300" } },
+  reasons: { decapsulated: trafficOf({ packets: 1284n, bytes: 96_300n }) },
 };
 
 test("GET /v1/status gives what the agent says of itself", async () => {
   const response = await agentApi(() => status).request("/v1/status");
   assert.equal(response.status, 200);
   assert.deepEqual(await response.json(), status);
+});
+
+test("trafficOf() gives numbers, exact to 2^53, and nothing for no counter", () => {
+  const most = 2n ** 53n;
+  assert.deepEqual(trafficOf({ packets: most, bytes: most - 1n }), {
+    packets: Number.MAX_SAFE_INTEGER + 1,
+    bytes: Number.MAX_SAFE_INTEGER,
+  });
+  assert.deepEqual(trafficOf(undefined), { packets: 0, bytes: 0 });
 });
 
 test("any other route is a problem that names it", async () => {

@@ -1,12 +1,7 @@
 /** The agent's API: HTTP and JSON, one route. It tells, it changes nothing. */
 import { Hono } from "hono";
 import { problem } from "./problem.ts";
-
-/** Decimal digits, since both are 64 bits wide. */
-export interface AgentTraffic {
-  readonly packets: string;
-  readonly bytes: string;
-}
+import type { Traffic } from "./traffic.ts";
 
 export interface AgentInterfaceStatus {
   readonly name: string;
@@ -21,7 +16,7 @@ export interface AgentStatus {
   readonly vips: readonly string[];
   readonly directors: readonly string[];
   /** What became of every packet received since this run began, by reason. */
-  readonly reasons: Readonly<Record<string, AgentTraffic>>;
+  readonly reasons: Readonly<Record<string, Traffic>>;
 }
 
 export function agentApi(status: () => AgentStatus): Hono {

@@ -12,12 +12,7 @@ import {
   type Protocol,
 } from "../model/model.ts";
 import { problem } from "./problem.ts";
-
-/** Since the start; counters beyond 2^53 lose their last digits. */
-export interface Traffic {
-  readonly packets: number;
-  readonly bytes: number;
-}
+import type { Traffic } from "./traffic.ts";
 
 export interface BackendStatus extends Traffic {
   readonly name: string;

@@ -80,12 +80,12 @@ test(
         directors: ["192.0.2.2", "2001:db8:2::2"],
       },
     );
-    assert.equal(reasons["decapsulated"]?.packets, "4");
-    assert.equal(reasons["stranger"]?.packets, "2");
+    assert.equal(reasons["decapsulated"]?.packets, 4);
+    assert.equal(reasons["stranger"]?.packets, 2);
     const stranger = [VIP, VIP_6].map(
       (vip) => encapsulated("from a stranger", STRANGER, vip).length,
     );
-    assert.equal(reasons["stranger"].bytes, String((stranger[0] ?? 0) + (stranger[1] ?? 0)));
+    assert.equal(reasons["stranger"].bytes, (stranger[0] ?? 0) + (stranger[1] ?? 0));
 
     assert.equal(await agent.end("SIGTERM"), 0);
     assert.equal(snapshot(), was);

@@ -11,6 +11,7 @@
  */
 import { type AgentStatus, agentApi } from "../api/agent.ts";
 import type { ApiSocket } from "../api/serve.ts";
+import { trafficOf } from "../api/traffic.ts";
 import { AgentDatapath } from "../apply/agent-datapath.ts";
 import type { Attachment } from "../apply/generation.ts";
 import { applyAgentHost, type HostStep, restoreAgentHost } from "../apply/agent-host.ts";
@@ -109,12 +110,7 @@ export class Agent {
       })),
       vips: vips.map(formatIp),
       directors: directors.map(formatIp),
-      reasons: Object.fromEntries(
-        reasons.map(([name, { packets, bytes }]) => [
-          name,
-          { packets: String(packets), bytes: String(bytes) },
-        ]),
-      ),
+      reasons: Object.fromEntries(reasons.map(([name, counter]) => [name, trafficOf(counter)])),
     };
   }
 

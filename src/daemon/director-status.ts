@@ -1,5 +1,6 @@
 /** What a running director says of itself. Pure: counters and records in, the API's words out. */
-import type { DirectorStatus, PoolStatus, Traffic } from "../api/director.ts";
+import type { DirectorStatus, PoolStatus } from "../api/director.ts";
+import { trafficOf } from "../api/traffic.ts";
 import type { CounterValue } from "../datapath/counter-memory.ts";
 import type { Attachment } from "../apply/generation.ts";
 import type { NextHopStatus } from "../apply/next-hop-records.ts";
@@ -40,15 +41,15 @@ export function directorStatus(sources: StatusSources): DirectorStatus {
       protocol,
       ports,
       pool,
-      ...traffic(services[index]),
+      ...trafficOf(services[index]),
     })),
     pools: config.pools.map((pool, index) =>
       poolStatus(sources, pool, state.pools[index] as DesiredPool),
     ),
     reasons: Object.fromEntries(
-      Object.entries(reasons).map(([name, counter]) => [name, traffic(counter)]),
+      Object.entries(reasons).map(([name, counter]) => [name, trafficOf(counter)]),
     ),
-    received: traffic(sumOf(Object.values(reasons))),
+    received: trafficOf(sumOf(Object.values(reasons))),
   };
 }
 
@@ -72,7 +73,7 @@ function poolStatus(sources: StatusSources, pool: Pool, desired: DesiredPool): P
         state: sources.stateOf(pool.name, backend.name),
         buckets: counts?.[index] ?? 0,
         nextHop: mac === null || mac === undefined ? null : formatMac(mac),
-        ...traffic(members[index]),
+        ...trafficOf(members[index]),
       };
     }),
   };
@@ -81,9 +82,4 @@ function poolStatus(sources: StatusSources, pool: Pool, desired: DesiredPool): P
 const sumOf = (counters: readonly CounterValue[]): CounterValue => ({
   packets: counters.reduce((sum, { packets }) => sum + packets, 0n),
   bytes: counters.reduce((sum, { bytes }) => sum + bytes, 0n),
-});
-
-const traffic = (counter: CounterValue | undefined): Traffic => ({
-  packets: Number(counter?.packets ?? 0n),
-  bytes: Number(counter?.bytes ?? 0n),
 });
