@@ -1,5 +1,6 @@
 /** `carom backend STATE POOL/NAME`: takes a backend out of a running director, or back in. */
 import { Argument, Command } from "commander";
+import { askDaemon, instanceOption, notRunning, refusal } from "./instance.ts";
 
 /** The words operators use, and the state each sets. */
 const verbs = { up: "up", down: "down", drain: "drained" } as const;
@@ -9,7 +10,7 @@ export const backendCommand = (): Command =>
     .description("take a backend out, or back in")
     .addArgument(new Argument("<state>", "what it shall be").choices(Object.keys(verbs)))
     .argument("<pool/backend>", "which one")
-    .option("-i, --instance <name>", "of the director", "main")
+    .addOption(instanceOption())
     .addHelpText(
       "after",
       `
@@ -28,19 +29,14 @@ Examples:
         process.exitCode = 2;
         return;
       }
-      const [{ ask }, { socketPath }] = await Promise.all([
-        import("../api/socket.ts"),
-        import("../daemon/instance.ts"),
-      ]);
       const route = `/v1/pools/${pool}/backends/${backend}/state`;
-      const { status, body } = await ask(socketPath(instance, "director"), "PUT", route, {
-        state: verbs[verb],
-      });
-      if (status === 200) {
-        const { changed } = body as { readonly changed: boolean };
+      const answer = await askDaemon(instance, "director", "PUT", route, { state: verbs[verb] });
+      if (answer === null) throw new Error(notRunning(instance, ["director"]));
+      if (answer.status === 200) {
+        const { changed } = answer.body as { readonly changed: boolean };
         console.log(`${name} is ${verbs[verb]}${changed ? "" : " already"}`);
         return;
       }
-      console.error(`carom: ${(body as { readonly detail: string }).detail}`);
+      console.error(`carom: ${refusal(answer)}`);
       process.exitCode = 1;
     });

@@ -42,6 +42,25 @@ const rows: readonly {
     stderr: /^examples\/none\.yaml: Cannot read the file: .*\n$/,
   },
   {
+    name: "status where nothing runs",
+    args: ["status", "--instance", "no-such"],
+    code: 1,
+    stderr:
+      /^carom: No director or agent "no-such" runs; start it with carom director --config FILE or carom agent --config FILE\n$/,
+  },
+  {
+    name: "a backend's state where no director runs",
+    args: ["backend", "down", "web/web-1", "--instance", "no-such"],
+    code: 1,
+    stderr: /^carom: No director "no-such" runs; start it with carom director --config FILE\n$/,
+  },
+  ...[["status"], ["backend", "up", "web/web-1"], ["teardown"]].map((command) => ({
+    name: `${command[0]} of a name that is no instance's`,
+    args: [...command, "--instance", "../other"],
+    code: 2,
+    stderr: /An instance name is 1 to 32 of a-z, 0-9 and "-"/,
+  })),
+  {
     name: "check of a file that is no configuration",
     args: ["check", "package.json"],
     code: 2,

@@ -1,10 +1,11 @@
 /** `carom teardown`: removes what an instance left on this machine. */
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { instanceOption } from "./instance.ts";
 
 export const teardownCommand = (): Command =>
   new Command("teardown")
     .description("remove what an instance left behind")
-    .option("-i, --instance <name>", "the instance", instanceName, "main")
+    .addOption(instanceOption())
     .addHelpText(
       "after",
       `
@@ -33,9 +34,3 @@ Examples:
         process.exitCode = 1;
       }
     });
-
-/** As the configuration has it; a name becomes part of paths that are removed. */
-function instanceName(text: string): string {
-  if (/^[a-z0-9-]{1,32}$/.test(text)) return text;
-  throw new InvalidArgumentError('An instance name is 1 to 32 of a-z, 0-9 and "-".');
-}

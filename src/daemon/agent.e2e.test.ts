@@ -1,7 +1,12 @@
 /** The agent as an operator runs it: the command, a real interface, packets, kills and restarts. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
+import { text } from "node:stream/consumers";
 import { afterEach, before, test } from "node:test";
+import { serveSocket } from "../api/serve.ts";
+import { startingApi } from "../api/starting.ts";
 import { skip } from "../kernel/kernel-fixture.ts";
 import type { PacketSocket } from "../kernel/packet-socket.ts";
 import { readSysctl, writeSysctl } from "../kernel/sysctl.ts";
@@ -81,6 +86,11 @@ test(
       },
     );
     assert.equal(reasons["decapsulated"]?.packets, 4);
+    assert.match(
+      carom(["status"]).stdout,
+      /^agent "main", pid \d+, on eth0 \((native|generic)\)\n\nVIP +DIRECTOR\n203\.0\.113\.200 +192\.0\.2\.2\n[^]*\n +4 +\d+  decapsulated /,
+    );
+    assert.deepEqual(Object.keys(JSON.parse(carom(["status", "--json"]).stdout)), ["agent"]);
     assert.equal(reasons["stranger"]?.packets, 2);
     const stranger = [VIP, VIP_6].map(
       (vip) => encapsulated("from a stranger", STRANGER, vip).length,
@@ -387,4 +397,17 @@ test("an agent sets a sysctl again that somebody put back", options, async () =>
   assert.equal(what, "net.ipv4.conf.eth0.arp_ignore from 0 to 1");
   assert.equal(sysctl("eth0", "arp_ignore"), "1");
   assert.equal(await agent.end("SIGTERM"), 0);
+});
+
+test("carom status of a daemon that is starting fails, and says so", options, async () => {
+  const socket = await serveSocket(startingApi('Agent "main"', process.pid), SOCKET);
+  try {
+    const argv = [`${import.meta.dirname}/../cli/main.ts`, "status"];
+    const child = spawn(process.execPath, argv, { stdio: ["ignore", "ignore", "pipe"] });
+    const [said, [code]] = await Promise.all([text(child.stderr), once(child, "exit")]);
+    assert.equal(said, 'carom: Agent "main" is starting\n');
+    assert.equal(code, 1);
+  } finally {
+    await socket.close();
+  }
 });

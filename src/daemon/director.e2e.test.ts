@@ -139,7 +139,7 @@ test("a director killed with SIGKILL and started again loses no packet", options
   assert.equal(back, sent);
   assert.deepEqual(readdirSync(PINS).toSorted(), ["2", `link_${ifindexOf("eth0")}`]);
   const status = JSON.parse(sh(`${process.execPath} ${MAIN} status --json`));
-  assert.equal(status.reasons.no_next_hop.packets, 0);
+  assert.equal(status.director.reasons.no_next_hop.packets, 0);
 
   const third = spawnSync(process.execPath, [MAIN, "director", "-c", CONFIG], { encoding: "utf8" });
   assert.equal(third.status, 1);

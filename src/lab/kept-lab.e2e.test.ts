@@ -62,7 +62,10 @@ test("a lab is kept, entered and taken down", options, async () => {
   // The command runs where it should, and `carom` is this one.
   assert.match(lab("shell", "client", "--", "ip", "address").stdout, /inet 198\.51\.100\.10\/24/);
   const status = lab("shell", "director", "--", "carom", "status", "--json");
-  assert.equal((JSON.parse(status.stdout) as { instance: string }).instance, "main");
+  assert.equal(
+    (JSON.parse(status.stdout) as { director: { instance: string } }).director.instance,
+    "main",
+  );
   assert.equal(lab("shell", "router", "--", "sh", "-c", "exit 7").code, 7);
   assert.match(lab("shell", "mars").stderr, /Cannot enter "mars": the lab has client, router, /);
 
