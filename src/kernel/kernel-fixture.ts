@@ -5,7 +5,7 @@ import { MapType, ProgramType } from "../bpf/image.ts";
 import type { Instruction } from "../bpf/isa.ts";
 import { Alu, assembleInstructions, CallKind, Class, Jump } from "../bpf/isa.ts";
 import { BPF_CAPABILITIES } from "./capabilities.ts";
-import { isolate } from "./isolation.ts";
+import { isolate } from "./isolation-fixture.ts";
 import { readMachineFacts, unmetRequirement } from "./requirements.ts";
 
 /** Why tests against the kernel cannot run here, or false: the `skip` of node:test. */
