@@ -1,7 +1,7 @@
 /** The director as an operator runs it: the command, a real interface, kills and refusals. */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import {
   closeSync,
   existsSync,
@@ -106,37 +106,67 @@ const request = (sourcePort: number): Uint8Array =>
     .ipv4(CLIENT, VIP)
     .tcp({ sourcePort, destinationPort: 80, flags: "S" });
 
-/** Sends requests, one a millisecond, while `work` runs; returns how many came back for the backend. */
-async function whileSending(work: () => Promise<void>): Promise<{ sent: number; back: number }> {
+/** How many packets are sent before, between and after what happens to a director. */
+const SOME = 100;
+
+interface Traffic {
+  /** Sent so far, and come back for the backend. */
+  readonly sent: number;
+  readonly back: number;
+  /** Waits until `count` more were sent. */
+  readonly more: (count: number) => Promise<void>;
+}
+
+/** Sends requests, one a millisecond, while `work` runs; then waits for those that are on their way. */
+async function whileSending(work: (traffic: Traffic) => Promise<void>): Promise<Traffic> {
   const socket = PacketSocket.open(ifindexOf("eth0p"), { promiscuous: true });
-  const count = { sent: 0, back: 0 };
+  const sending = new EventEmitter();
+  const traffic = {
+    sent: 0,
+    back: 0,
+    more: async (count: number) => {
+      const enough = traffic.sent + count;
+      while (traffic.sent < enough) await once(sending, "sent");
+    },
+  };
   socket.watch(({ direction, bytes }) => {
     if (direction !== "outgoing" && BACKEND_MAC.every((byte, at) => byte === bytes[at]))
-      count.back += 1;
+      traffic.back += 1;
   });
   const timer = setInterval(() => {
-    socket.send(request(1024 + (count.sent % 60_000)));
-    count.sent += 1;
+    socket.send(request(1024 + (traffic.sent % 60_000)));
+    traffic.sent += 1;
+    sending.emit("sent");
   }, 1);
-  await work();
-  clearInterval(timer);
-  for (let waited = 0; count.back < count.sent && waited < 1000; waited += 20) await delay(20);
-  socket.close();
-  return count;
+  try {
+    await work(traffic);
+    clearInterval(timer);
+    // Those that are lost never come.
+    for (let waited = 0; traffic.back < traffic.sent && waited < 1000; waited += 20)
+      await delay(20);
+  } finally {
+    clearInterval(timer);
+    socket.close();
+  }
+  return traffic;
+}
+
+function assertNoneLost({ sent, back }: Traffic, least: number): void {
+  assert.ok(sent >= least, `only ${sent} were sent`);
+  assert.equal(back, sent);
 }
 
 test("a director killed with SIGKILL and started again loses no packet", options, async () => {
   const first = await start();
   let second: ChildProcess | null = null;
-  const { sent, back } = await whileSending(async () => {
-    await delay(100);
+  const traffic = await whileSending(async ({ more }) => {
+    await more(SOME);
     await stop(first, "SIGKILL");
-    await delay(100);
+    await more(SOME);
     second = await start();
-    await delay(100);
+    await more(SOME);
   });
-  assert.ok(sent > 300, `only ${sent} were sent`);
-  assert.equal(back, sent);
+  assertNoneLost(traffic, 3 * SOME);
   assert.deepEqual(readdirSync(PINS).toSorted(), ["2", `link_${ifindexOf("eth0")}`]);
   const status = JSON.parse(sh(`${process.execPath} ${MAIN} status --json`));
   assert.equal(status.director.reasons.no_next_hop.packets, 0);
@@ -147,15 +177,13 @@ test("a director killed with SIGKILL and started again loses no packet", options
   await stop(second as unknown as ChildProcess, "SIGTERM");
 
   // Stopped on purpose, it forwards on as well.
-  const afterwards = await whileSending(() => delay(100));
-  assert.equal(afterwards.back, afterwards.sent);
+  assertNoneLost(await whileSending(({ more }) => more(SOME)), SOME);
 });
 
 test("a director runs with the capabilities it says it needs and no other", options, async () => {
   const granted = "-all,+bpf,+net_admin,+perfmon";
   const child = await start(configOf(), ["setpriv", "--bounding-set", granted, "--"]);
-  const { sent, back } = await whileSending(() => delay(100));
-  assert.equal(back, sent);
+  assertNoneLost(await whileSending(({ more }) => more(SOME)), SOME);
   await stop(child, "SIGTERM");
 });
 
@@ -304,8 +332,7 @@ test("a start that fails half-way leaves interfaces and pins as they were", opti
     assert.equal(carom(["director", "-c", CONFIG]).status, 1);
     assert.equal(attachedXdp(ifindexOf("eth0"))?.programId, program);
     assert.deepEqual(generations(), ["1"]);
-    const { sent, back } = await whileSending(() => delay(50));
-    assert.equal(back, sent);
+    assertNoneLost(await whileSending(({ more }) => more(SOME)), SOME);
   } finally {
     sh("ip link del br0");
   }
@@ -395,13 +422,11 @@ test("a backend taken out stays out over a kill and a restart", options, async (
   sh(`${process.execPath} ${MAIN} backend drain web/web-1`);
   await stop(first, "SIGKILL");
   const second = await start();
-  const { sent, back } = await whileSending(() => delay(100));
-  assert.ok(sent > 20, `only ${sent} were sent`);
+  const { sent, back } = await whileSending(({ more }) => more(SOME));
+  assert.ok(sent >= SOME, `only ${sent} were sent`);
   assert.equal(back, 0);
   sh(`${process.execPath} ${MAIN} backend up web/web-1`);
-  const afterwards = await whileSending(() => delay(100));
-  assert.ok(afterwards.sent > 20);
-  assert.equal(afterwards.back, afterwards.sent);
+  assertNoneLost(await whileSending(({ more }) => more(SOME)), SOME);
   await stop(second, "SIGTERM");
 });
 
