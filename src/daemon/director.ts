@@ -96,7 +96,9 @@ export class Director implements DirectorControl {
   static async start(config: DirectorConfig, deps: DirectorDeps): Promise<Director> {
     const rtnetlink = Rtnetlink.open();
     try {
-      await refuseDirector(config, rtnetlink);
+      for (const warning of await refuseDirector(config, rtnetlink)) {
+        deps.log.warn({ warning }, "host may not fit");
+      }
     } catch (error) {
       rtnetlink.close();
       throw error;
