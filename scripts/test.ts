@@ -17,6 +17,7 @@ const checks: readonly Task[] = [
   check("lint", "oxlint", "--type-aware", "--deny-warnings"),
   check("format", "biome", "format", "--colors=off"),
   check("unused code", "knip"),
+  check("code that only tests use", "knip", "--production"),
   check("import table", process.execPath, "scripts/house.ts"),
 ];
 

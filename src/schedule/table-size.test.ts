@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScheduleError } from "./schedule-error.ts";
 import type { ScheduleErrorCode } from "./schedule-error.ts";
-import { buildTable, tableSize } from "./table.ts";
+import { buildTable } from "./table.ts";
+import { tableSize } from "./table-size.ts";
 import type { Member } from "./table.ts";
 
 const pool = (...weights: number[]): Member[] =>

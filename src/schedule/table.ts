@@ -12,8 +12,6 @@ import { arrivalTime, copyFactor, POSITIONS, positionOf, racersOf, visitTime } f
 import { secondChoices } from "./second.ts";
 import { tableSize } from "./table-size.ts";
 
-export { tableSize } from "./table-size.ts";
-
 /** A backend as the table sees it. The name is its identity: tables hash it. */
 export interface Member {
   readonly name: string;
