@@ -9,18 +9,20 @@ import { CounterMemory } from "../src/datapath/counter-memory.ts";
 import { directorMaps, trafficCounter } from "../src/datapath/director/maps.ts";
 import { directorProgram } from "../src/datapath/director/program.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
-import { ArenaHeader, IndexHead, ServiceSlot } from "../src/datapath/layout.ts";
+import { ArenaHeader, ServiceSlot } from "../src/datapath/layout.ts";
 import { directorReasonIndex, type DirectorReason } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { makePinDirectory, replacePin } from "../src/kernel/pins.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
+import { indexLayout } from "../src/model/arena-size.ts";
 import { type Mac, mac } from "../src/net/mac.ts";
 import {
   arenaBytesFor,
   type DesiredPool,
   type DesiredState,
   featuresOf,
+  indexShapeFor,
 } from "../src/plan/desired-state.ts";
 import { DIRECTOR_MAC } from "./traffic.ts";
 import { HASH_KEY, IFINDEX, macOf } from "./world.ts";
@@ -39,6 +41,7 @@ export class BenchDirector {
     this.#state = state;
     const maps = directorMaps({
       arenaBytes: arenaBytesFor(state),
+      index: indexShapeFor(state),
       counters: Math.max(
         0,
         ...state.pools.map(({ memberCounters, members }) => memberCounters + members.length),
@@ -53,21 +56,24 @@ export class BenchDirector {
       ...featuresOf(state),
       ...options.features,
     };
-    const specs = [maps.arena, maps.counters.map];
+    const specs = [maps.arena.map, maps.counters.map];
     this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
     this.#counters = new CounterMemory(this.map(maps.counters.map), maps.counters);
     this.image = compile(directorProgram(this.variant));
     this.program = loadProgram(this.image, (spec) => this.map(spec).fd);
-    this.#memory = this.map(maps.arena).mmap();
+    this.#memory = this.map(maps.arena.map).mmap();
   }
 
   /** Loads the program for `state` and fills its tables. @throws {KernelError} */
   static async open(state: DesiredState, options: DirectorOptions = {}): Promise<BenchDirector> {
     const director = new BenchDirector(state, options);
     // No packet is under way while the tables are filled.
-    const arena = new Arena(director.#memory.bytes, async () => {});
+    const { arena: declared, index } = director.variant.maps;
+    const bytes = director.#memory.bytes.subarray(0, declared.size);
+    const arena = new Arena(bytes, async () => {});
     const { neighbours = macOf, owners = ({ table }) => table.base } = options;
-    await new DirectorTables(arena, neighbours).publish(state, owners);
+    const tables = new DirectorTables(arena, { index, hashKey: HASH_KEY }, neighbours);
+    await tables.publish(state, owners);
     return director;
   }
 
@@ -94,9 +100,10 @@ export class BenchDirector {
   /** The slot of the service index whose `key0` this is, as bytes. IPv4 only. */
   slotOf(key0: bigint): Uint8Array {
     const { bytes } = this.#memory;
-    const head = IndexHead.read(bytes, ArenaHeader.read(bytes).index);
-    for (let slot = 0; slot <= head.ipv4SlotMask; slot += 1) {
-      const at = head.ipv4Slots + slot * ServiceSlot.size;
+    const { slots, slotsAt } = indexLayout(this.variant.maps.index).ipv4;
+    const start = ArenaHeader.read(bytes).index + slotsAt;
+    for (let slot = 0; slot < slots; slot += 1) {
+      const at = start + slot * ServiceSlot.size;
       if (ServiceSlot.read(bytes, at).key0 === key0) return bytes.slice(at, at + ServiceSlot.size);
     }
     throw new Error(`No service has the key ${key0.toString(16)}`);

@@ -16,7 +16,6 @@ import { type Packet, xdp, type XdpBuilder, XDP_DROP, XDP_PASS, XDP_TX } from ".
 import { counterOffset, declareCounters, emitCount } from "../src/datapath/counters.ts";
 import { OUTER_TTL } from "../src/datapath/director/forward.ts";
 import { keyOf } from "../src/datapath/director/service-index.ts";
-import { emitFlowHash } from "../src/datapath/flow-hash.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
@@ -37,6 +36,7 @@ import {
 import type { DesiredMember, DesiredState } from "../src/plan/desired-state.ts";
 import type { Family } from "./traffic.ts";
 import { HASH_KEY, macOf, type Way } from "./world.ts";
+import { emitWholeHash } from "./whole-hash.ts";
 
 const Slot = struct(
   "floor_slot",
@@ -129,7 +129,7 @@ function parse4(p: XdpBuilder, packet: Packet): Parsed {
   const words = [ip.source.read(), destination, ports.place(4).read(), protocol];
   return {
     slot,
-    hash: once(() => emitFlowHash(p, HASH_KEY, words)),
+    hash: once(() => emitWholeHash(p, HASH_KEY, words)),
     trafficClass: ip.tos.read(),
     ipLength: ip.totalLength.read().toHost(),
   };
@@ -157,7 +157,7 @@ function parse6(p: XdpBuilder, packet: Packet): Parsed {
   ];
   return {
     slot,
-    hash: once(() => emitFlowHash(p, HASH_KEY, words)),
+    hash: once(() => emitWholeHash(p, HASH_KEY, words)),
     trafficClass: ip.versionClassFlow.read().toHost().shr(20).and(0xff),
     ipLength: ip.payloadLength.read().toHost().add(Ipv6.size),
   };

@@ -2,7 +2,6 @@
 import type { Program } from "../src/bpf/program.ts";
 import { all, type Value } from "../src/bpf/value.ts";
 import { xdp, XDP_DROP, XDP_PASS, XDP_TX } from "../src/bpf/xdp.ts";
-import { emitFlowHash } from "../src/datapath/flow-hash.ts";
 import { ip } from "../src/net/address.ts";
 import {
   ETH_P_IP,
@@ -14,6 +13,7 @@ import {
   Udp,
 } from "../src/packet/headers.ts";
 import { HASH_KEY } from "./world.ts";
+import { emitWholeHash } from "./whole-hash.ts";
 
 /** The flow hash of an IPv6 five-tuple, left in the first four bytes of the frame. */
 export function flowHashProgram(): Program {
@@ -28,7 +28,7 @@ export function flowHashProgram(): Program {
       ports.place(4).read(),
       ip6.nextHeader.read(),
     ];
-    packet.data.place(4).set(emitFlowHash(p, HASH_KEY, words));
+    packet.data.place(4).set(emitWholeHash(p, HASH_KEY, words));
     p.return(XDP_TX);
   });
 }

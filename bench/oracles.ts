@@ -20,6 +20,7 @@ import { type Random, randomFrame, randomPacket } from "../src/datapath/fuzz-fix
 import { agentReasons, directorReasons } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
+import { indexLayout } from "../src/model/arena-size.ts";
 import { formatIp, ip } from "../src/net/address.ts";
 import { eth } from "../src/packet/build.ts";
 import type { Defines } from "./clang.ts";
@@ -151,7 +152,7 @@ function directorWorld(
       ...directorDefines(variant),
       [way === "l2" ? "FORWARD_L2" : "FORWARD_IPIP"]: 1,
     },
-    maps: [arena, counters.map],
+    maps: [arena.map, counters.map],
     mapFd: (spec) => director.map(spec).fd,
     counters: () => countersIn(director.map(counters.map), counters),
     randomPacket: (random) =>
@@ -162,9 +163,15 @@ function directorWorld(
 
 const directorDefines = ({ maps, mac, ifindex, hashKey }: DirectorVariant): Defines => {
   const own = new DataView(mac.buffer, mac.byteOffset, mac.byteLength);
+  const { slots, slotsAt, displacements, displacementsAt } = indexLayout(maps.index).ipv4;
   return {
-    ARENA_BYTES: maps.arena.valueSize,
+    ARENA_BYTES: maps.arena.size,
+    SLOTS: slots,
+    SLOTS_AT: slotsAt,
+    DISPLACEMENTS: displacements,
+    DISPLACEMENTS_AT: displacementsAt,
     MAC_0: own.getUint32(0, true),
+    MAC_2: own.getUint32(2, true),
     MAC_4: own.getUint16(4, true),
     IFINDEX: ifindex,
     ...countersDefines(maps.counters),

@@ -29,6 +29,8 @@ export interface Rate {
   readonly barePacketsPerSecond: number;
   /** Median over the rounds of the one over the other. */
   readonly share: number;
+  /** The same of the floor: what is possible. */
+  readonly floorShare: number;
 }
 
 const GENERATOR_IFINDEX = 6;
@@ -47,40 +49,32 @@ export async function packetRates(
   using cable = new Cable(stage);
   const rates: Rate[] = [];
   for (const each of cases) {
-    const { director } = await stage.subject(each, false);
+    const { contenders } = await stage.subject(each, false);
+    const fdOf = (what: string): number | undefined =>
+      contenders.find((contender) => contender.what === what)?.program.fd;
+    const fds = { bare: stage.empty().fd, director: fdOf("director"), floor: fdOf("floor") };
     const wrapper = stage.wrapper(each.traffic);
     const piece = Math.ceil(options.packets / PIECES);
     const rounds = Array.from({ length: options.rounds }, () => {
-      const seconds = { director: 0, bare: 0 };
+      const seconds = { director: 0, bare: 0, floor: 0 };
       for (let turn = 0; turn < PIECES; turn += 1) {
-        const order = ["director", "bare"] as const;
+        const order = ["director", "bare", "floor"] as const;
         for (const who of turn % 2 === 0 ? order : order.toReversed()) {
-          const { fd } = who === "director" ? director.program : stage.empty();
-          seconds[who] += cable.secondsFor(wrapper, fd, each, piece);
+          seconds[who] += cable.secondsFor(wrapper, fds[who] ?? -1, each, piece);
         }
       }
-      const packets = piece * PIECES;
-      return { director: packets / seconds.director, bare: packets / seconds.bare };
+      return seconds;
     });
+    const packets = piece * PIECES;
+    const median = (figure: (seconds: (typeof rounds)[number]) => number): number =>
+      quantile(rounds.map(figure), 0.5);
     rates.push({
       name: each.name,
       flows: each.traffic.flows,
-      packetsPerSecond: Math.round(
-        quantile(
-          rounds.map((round) => round.director),
-          0.5,
-        ),
-      ),
-      barePacketsPerSecond: Math.round(
-        quantile(
-          rounds.map(({ bare }) => bare),
-          0.5,
-        ),
-      ),
-      share: quantile(
-        rounds.map((round) => round.director / round.bare),
-        0.5,
-      ),
+      packetsPerSecond: Math.round(median(({ director }) => packets / director)),
+      barePacketsPerSecond: Math.round(median(({ bare }) => packets / bare)),
+      share: median(({ director, bare }) => bare / director),
+      floorShare: median(({ floor, bare }) => bare / floor),
     });
   }
   return rates;

@@ -13,19 +13,18 @@ import { Pointer } from "../src/bpf/view.ts";
 import { xdp, type XdpBuilder, XDP_DROP, XDP_PASS } from "../src/bpf/xdp.ts";
 import { ArenaAccess } from "../src/datapath/arena.ts";
 import { counterOffset, emitCount } from "../src/datapath/counters.ts";
-import type { Chosen, Director, Leave } from "../src/datapath/director/context.ts";
-import { COUNTER_SHIFT } from "../src/datapath/director/select.ts";
-import { forwardersOf } from "../src/datapath/director/forward.ts";
+import type { Director, Leave } from "../src/datapath/director/context.ts";
+import { emitForward } from "../src/datapath/director/forward.ts";
 import { keyOf } from "../src/datapath/director/service-index.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
-import { emitFlowHash } from "../src/datapath/flow-hash.ts";
-import { Member, NextHop, NO_OWNER, ServiceSlot } from "../src/datapath/layout.ts";
+import { Member, NextHop, NO_OWNER, ServiceSlot, UNRESOLVED } from "../src/datapath/layout.ts";
 import { directorReasonIndex, directorReasons } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
 import { ETH_P_IP, Ethernet, IP_MF, IP_OFFSET, Ipv4, Udp } from "../src/packet/headers.ts";
 import type { DesiredState } from "../src/plan/desired-state.ts";
 import type { BenchDirector } from "./director.ts";
+import { emitWholeHash } from "./whole-hash.ts";
 
 /** A flow's backend, by its index in the pool. */
 const FlowOwner = struct("flow_owner", { owner: u32 }, { size: 4 });
@@ -84,7 +83,7 @@ export function yardstickProgram(variant: DirectorVariant): Program {
       () => owner.set(new Pointer(p, known.register).as(FlowOwner).owner),
       () => {
         const again = [0, 4, 8, 12].map((at) => flowKey.plus(at).place(4).read());
-        const hashed = emitFlowHash(p, variant.hashKey, again);
+        const hashed = emitWholeHash(p, variant.hashKey, again);
         const offset = service.buckets.read().add(hashed.shl(2).and(service.bucketMask));
         const fresh = arena.pointer(4, offset).place(4).read().and(0xffff);
         owner.set(fresh);
@@ -97,20 +96,10 @@ export function yardstickProgram(variant: DirectorVariant): Program {
     const member = arena.record(Member, service.members.read().add(owner.shl(6)));
     const nextHop = arena.record(NextHop, member.nextHop.read());
     const addresses = nextHop.addresses.read();
-    p.leaveIf(addresses.shl(16).eq(0), leave.no_next_hop);
-    const chosen: Chosen = {
-      member,
-      memberCounter: service.memberCounters.read().add(owner.shl(COUNTER_SHIFT)),
-      forwarding: member.forwarding.read(),
-      nextHop,
-      addresses,
-    };
-    const [forwarder] = forwardersOf(variant);
-    if (forwarder === undefined) throw new TypeError("A yardstick forwards one way");
-    p.require(chosen.forwarding.eq(forwarder.code), leave.internal);
+    p.leaveIf(addresses.has(UNRESOLVED), leave.no_next_hop);
     // No outer IPv4 header nor MAC depends on the hash.
     const flow = { family: 4, service, ipLength, trafficClass: ip.tos.read(), hash: p.constant(0) };
-    forwarder.emit(director, { ...flow, family: 4 }, chosen);
+    emitForward(director, { ...flow, family: 4 }, { member, nextHop, addresses });
   });
 }
 

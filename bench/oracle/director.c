@@ -6,21 +6,15 @@
 
 extern u8 carom_arena[] __attribute__((aligned(64)));
 
-struct index_head {
-  u64 seed;
-  u64 aligned;
-  u32 displacements, displacement_mask, slots, slot_mask;
-};
-
 struct slot {
   u64 key0, key1;
-  u32 key2, buckets, bucket_mask, members, counter, member_counters;
+  u32 key2, buckets, bucket_mask, members, counter, aligned;
+  u64 hash_sum;
 };
 
 struct member {
-  u32 next_hop;
-  u8 forwarding, aligned;
-  u16 mtu;
+  u32 way, next_hop, counter;
+  u16 mtu, aligned;
   u32 outer_sum, more;
   u32 source[4], destination[4];
 };
@@ -38,17 +32,17 @@ struct macs {
 #define ARENA(type, size, offset) ((type *)(carom_arena + ((offset) & (ARENA_BYTES - (size)))))
 
 static inline struct slot *look_up(u64 key0) {
-  struct index_head *head = ARENA(struct index_head, 64, *(u32 *)carom_arena);
-  u64 hash = __builtin_bswap64(key0 * 0x9e3779b97f4a7c15ull) * head->seed;
-  u32 bucket = (u32)(hash >> 20) & head->displacement_mask;
-  u32 displacement = *ARENA(u32, 4, head->displacements + (bucket << 2));
-  u32 index = ((u32)(hash >> 40) ^ displacement) & head->slot_mask;
-  return ARENA(struct slot, 64, head->slots + (index << 6));
+  u8 *start = ARENA(u8, 64, *(u32 *)carom_arena);
+  u64 hash = __builtin_bswap64(key0 * 0x9e3779b97f4a7c15ull) * *(u64 *)start;
+  u32 bucket = (u32)(hash >> 18) & ((DISPLACEMENTS - 1) << 2);
+  u32 displacement = *(u32 *)(start + bucket + DISPLACEMENTS_AT);
+  u32 index = ((u32)(hash >> 34) ^ displacement) & ((SLOTS - 1) << 6);
+  return (struct slot *)(start + index + SLOTS_AT);
 }
 
-static inline void write_macs(u8 *data, struct next_hop *next_hop, u64 addresses) {
+static inline void write_macs(u8 *data, u64 addresses, u32 source_rest) {
   *(u64 *)data = addresses;
-  *(u32 *)(data + 8) = next_hop->source_rest;
+  *(u32 *)(data + 8) = source_rest;
 }
 
 ENTRY int director(struct xdp_md *context) {
@@ -91,33 +85,33 @@ ENTRY int director(struct xdp_md *context) {
   u32 ip_length = to_host_16(ip->total_length);
   if (unlikely(ip_length < IPV4 + UDP)) DROP_AS(MALFORMED);
   if (unlikely(ip_length + ETHERNET > length)) DROP_AS(MALFORMED);
-  u32 hash = finish(K0 + K1 * ip->source + K2 * destination + K3 * *(u32 *)ports + K4 * protocol);
+  u32 hash = finish(slot->hash_sum + K1 * ip->source + K3 * *(u16 *)ports);
 
   u32 owner = *ARENA(u32, 4, slot->buckets + ((hash << 2) & slot->bucket_mask)) & 0xffff;
   if (unlikely(owner == 0xffff)) DROP_AS(NO_BACKEND);
   struct member *member = ARENA(struct member, 64, slot->members + (owner << 6));
   struct next_hop *next_hop = ARENA(struct next_hop, 32, member->next_hop);
   u64 addresses = next_hop->addresses;
-  if (unlikely(addresses << 16 == 0)) DROP_AS(NO_NEXT_HOP);
-  u32 member_counter = slot->member_counters + (owner << 4);
+  if (unlikely(addresses & 1)) DROP_AS(NO_NEXT_HOP);
+  u32 way = member->way;
 
 #ifdef FORWARD_L2
-  if (unlikely(member->forwarding != 1)) DROP_AS(INTERNAL);
-  if (unlikely(next_hop->ifindex != IFINDEX)) {
+  if (unlikely(way != (IFINDEX << 8 | 1))) {
+    if ((way & 0xff) != 1) DROP_AS(INTERNAL);
     if (ip_length > member->mtu) DROP_AS(TOO_BIG);
-    write_macs(data, next_hop, addresses);
+    write_macs(data, addresses, next_hop->source_rest);
     goto redirect;
   }
-  write_macs(data, next_hop, addresses);
+  write_macs(data, addresses, MAC_2);
 #else
-  if (unlikely(member->forwarding != 2)) DROP_AS(INTERNAL);
+  if (unlikely((way & 0xff) != 2)) DROP_AS(INTERNAL);
   u8 traffic_class = ip->tos;
   if (unlikely(ip_length + IPV4 > member->mtu)) DROP_AS(TOO_BIG);
   if (unlikely((int)bpf_xdp_adjust_head(context, -IPV4) != 0)) DROP_AS(NO_HEADROOM);
   data = (u8 *)(long)context->data;
   end = (u8 *)(long)context->data_end;
   if (unlikely(data + ETHERNET + IPV4 > end)) DROP_AS(INTERNAL);
-  write_macs(data, next_hop, addresses);
+  write_macs(data, addresses, next_hop->source_rest);
   *(u16 *)(data + 12) = to_host_16(ETH_P_IP);
   struct ipv4 *outer = (struct ipv4 *)(data + ETHERNET);
   u16 total_length = to_host_16(ip_length + IPV4);
@@ -138,7 +132,7 @@ ENTRY int director(struct xdp_md *context) {
 
   u8 *own = region();
   count(own, slot->counter, length);
-  count(own, member_counter, length);
+  count(own, member->counter, length);
 #ifdef FORWARD_IPIP
   if (unlikely(next_hop->ifindex != IFINDEX)) return bpf_redirect(next_hop->ifindex, 0);
 #endif
@@ -148,7 +142,7 @@ ENTRY int director(struct xdp_md *context) {
 redirect:
   own = region();
   count(own, slot->counter, length);
-  count(own, member_counter, length);
+  count(own, member->counter, length);
   return bpf_redirect(next_hop->ifindex, 0);
 #endif
 pass:

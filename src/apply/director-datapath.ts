@@ -33,11 +33,12 @@ export class DirectorDatapath {
     this.#generation = Generation.create(folder, kernel);
     try {
       this.#maps = directorMaps({ ...sizes, cpus: possibleCpuLimit() });
-      using arena = this.#generation.createMap(this.#maps.arena);
+      using arena = this.#generation.createMap(this.#maps.arena.map);
       this.#arenaMemory = arena.mmap();
       using counters = this.#generation.createMap(this.#maps.counters.map);
       this.#counters = new CounterMemory(counters, this.#maps.counters);
-      this.arena = new Arena(this.#arenaMemory.bytes, () => kernel.gracePeriod());
+      const bytes = this.#arenaMemory.bytes.subarray(0, this.#maps.arena.size);
+      this.arena = new Arena(bytes, () => kernel.gracePeriod());
     } catch (error) {
       this.#generation.discard();
       throw error;

@@ -25,6 +25,7 @@ import {
   type DesiredPool,
   type DesiredState,
   featuresOf,
+  indexShapeFor,
 } from "../plan/desired-state.ts";
 import type { Path } from "../plan/path.ts";
 import type { NextHopId } from "./next-hop-records.ts";
@@ -206,16 +207,18 @@ export class DirectorUnderTest {
     const memberCount = state.pools.reduce((sum, pool) => sum + pool.members.length, 0);
     const declared = directorMaps({
       arenaBytes: arenaBytesFor(state),
+      index: indexShapeFor(state),
       counters: state.pools.length + memberCount,
       cpus: possibleCpuLimit(),
     });
-    const specs = [declared.arena, declared.counters.map];
+    const specs = [declared.arena.map, declared.counters.map];
     this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
     this.#counters = new CounterMemory(this.#map(declared.counters.map), declared.counters);
-    const mapped = this.#map(declared.arena).mmap();
+    const mapped = this.#map(declared.arena.map).mmap();
     this.#unmap = () => mapped.unmap();
     // Tests run a packet at a time: none is under way while a table changes.
-    this.tables = new DirectorTables(new Arena(mapped.bytes, async () => {}), macOf);
+    const arena = new Arena(mapped.bytes.subarray(0, declared.arena.size), async () => {});
+    this.tables = new DirectorTables(arena, { index: declared.index, hashKey: HASH_KEY }, macOf);
     const variant: DirectorVariant = {
       maps: declared,
       hashKey: HASH_KEY,

@@ -4,36 +4,43 @@ import { test } from "node:test";
 import { counterOffset } from "../datapath/counters.ts";
 import { trafficCounter } from "../datapath/director/maps.ts";
 import fc from "fast-check";
-import { ArenaHeader, ForwardingCode, IndexHead, Member, ServiceSlot } from "../datapath/layout.ts";
+import { DEFAULT_HASH_KEY, flowHashKey } from "../datapath/flow-hash.ts";
+import { ArenaHeader, ForwardingCode, Member, ServiceSlot, wayOf } from "../datapath/layout.ts";
+import { indexLayout } from "../model/arena-size.ts";
 import { ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { internetChecksum, onesSum } from "../packet/checksum.ts";
 import { Ipv4 } from "../packet/headers.ts";
-import { arenaBytesFor, type DesiredPool, type DesiredState } from "../plan/desired-state.ts";
+import {
+  arenaBytesFor,
+  type DesiredPool,
+  type DesiredState,
+  indexShapeFor,
+} from "../plan/desired-state.ts";
 import type { Path } from "../plan/path.ts";
 import { Arena } from "./arena.ts";
 import { DirectorTables } from "./director-tables.ts";
-import { macOf, ownersOf, stateOf } from "./director-fixture.ts";
+import { IFINDEX, macOf, ownersOf, stateOf } from "./director-fixture.ts";
 
 type Service = DesiredState["services"][number];
 
-function setUp(sizeBytes: number) {
-  const bytes = new Uint8Array(sizeBytes);
+const HASH_KEY = flowHashKey(DEFAULT_HASH_KEY);
+
+function setUp(state: DesiredState, size = arenaBytesFor(state)) {
+  const bytes = new Uint8Array(size);
   const arena = new Arena(bytes, async () => {});
-  return { bytes, arena, tables: new DirectorTables(arena, macOf) };
+  const index = indexShapeFor(state);
+  const tables = new DirectorTables(arena, { index, hashKey: HASH_KEY }, macOf);
+  return { bytes, arena, tables, layout: indexLayout(index) };
 }
 
 const indexOf = (bytes: Uint8Array): number => ArenaHeader.read(bytes).index;
 
 /** Slots in use, of both families. */
-function slotsOf(bytes: Uint8Array) {
-  const head = IndexHead.read(bytes, indexOf(bytes));
-  return [
-    [head.ipv4Slots, head.ipv4SlotMask],
-    [head.ipv6Slots, head.ipv6SlotMask],
-  ].flatMap(([at = 0, mask = 0]) =>
-    Array.from({ length: mask + 1 }, (_, slot) =>
-      ServiceSlot.read(bytes, at + slot * ServiceSlot.size),
+function slotsOf({ bytes, layout }: Pick<ReturnType<typeof setUp>, "bytes" | "layout">) {
+  return [layout.ipv4, layout.ipv6].flatMap(({ slots, slotsAt }) =>
+    Array.from({ length: slots }, (_, slot) =>
+      ServiceSlot.read(bytes, indexOf(bytes) + slotsAt + slot * ServiceSlot.size),
     ).filter(({ key0 }) => key0 !== 2n ** 64n - 1n),
   );
 }
@@ -42,10 +49,11 @@ const offsetOf = (counter: number): number => counterOffset(trafficCounter(count
 
 test("publish() writes a slot for every service address and one for every VIP", async () => {
   const state = stateOf();
-  const { bytes, tables } = setUp(arenaBytesFor(state));
-  assert.deepEqual(slotsOf(bytes), [], "nothing before");
+  const world = setUp(state);
+  const { tables } = world;
+  assert.deepEqual(slotsOf(world), [], "nothing before");
   await tables.publish(state, ownersOf);
-  const slots = slotsOf(bytes);
+  const slots = slotsOf(world);
   assert.equal(slots.length, state.services.length + 2);
   const counters = new Set(
     slots.filter(({ buckets }) => buckets > 0).map(({ counter }) => counter),
@@ -56,11 +64,13 @@ test("publish() writes a slot for every service address and one for every VIP", 
 
 test("publish() writes what a member needs, and the constant part of the outer checksum", async () => {
   const state = stateOf(["ipip4"]);
-  const { bytes, tables } = setUp(arenaBytesFor(state));
+  const world = setUp(state);
+  const { bytes, tables } = world;
   await tables.publish(state, ownersOf);
-  const at = slotsOf(bytes).find(({ members }) => members > 0)?.members ?? 0;
+  const at = slotsOf(world).find(({ members }) => members > 0)?.members ?? 0;
   const member = Member.read(bytes, at);
-  assert.equal(member.forwarding, ForwardingCode.ipipOverIpv4);
+  assert.equal(member.way, wayOf(ForwardingCode.ipipOverIpv4, IFINDEX));
+  assert.equal(member.counter, offsetOf(state.pools[0]?.memberCounters ?? 0));
   assert.equal(member.mtu, 1500);
   const header = Ipv4.encode({ versionIhl: 0x45, flagsFragment: 0x4000, ttl: 64, protocol: 4 });
   header.set(member.source.subarray(0, 4), Ipv4.offsets.source);
@@ -74,11 +84,12 @@ test("publish() writes what a member needs, and the constant part of the outer c
 
 test("publish() keeps the buckets of a table that stayed, and what setOwners() wrote there", async () => {
   const state = stateOf(["l2", "mixed"]);
-  const { bytes, tables } = setUp(arenaBytesFor(state));
+  const world = setUp(state);
+  const { bytes, tables } = world;
   await tables.publish(state, ownersOf);
   tables.setOwners("mixed", Uint32Array.of(3, 5), new Uint16Array(64).fill(2));
   const bucketsOf = (pool: number): number =>
-    slotsOf(bytes).find(({ counter, buckets }) => counter === offsetOf(pool) && buckets > 0)
+    slotsOf(world).find(({ counter, buckets }) => counter === offsetOf(pool) && buckets > 0)
       ?.buckets ?? 0;
   const words = (at: number): Uint32Array => new Uint32Array(bytes.buffer, at, 64);
   const before = bucketsOf(1);
@@ -109,36 +120,35 @@ for (const { name, change } of other) {
       vip: { ...service.vip },
       ...(index === 3 ? change : {}),
     }));
-    const { bytes, tables } = setUp(arenaBytesFor(before));
+    const world = setUp({ ...before, services: [...before.services, ...services] });
+    const { tables } = world;
     await tables.publish(before, ownersOf);
     await tables.publish({ ...before, services }, ownersOf);
-    const fresh = setUp(arenaBytesFor(before));
+    const fresh = setUp({ ...before, services: [...before.services, ...services] });
     await fresh.tables.publish({ ...before, services }, ownersOf);
     // Where pools lie differs; that their services name the same ones does not.
-    const shown = (memory: Uint8Array) =>
-      slotsOf(memory).map((slot) => ({
+    const shown = (of: typeof world) =>
+      slotsOf(of).map((slot) => ({
         ...slot,
         buckets: slot.buckets > 0,
         members: slot.members > 0,
       }));
-    assert.deepEqual(shown(bytes), shown(fresh.bytes));
-    const pools = new Map(
-      slotsOf(bytes).map(({ memberCounters, members }) => [memberCounters, members]),
-    );
+    assert.deepEqual(shown(world), shown(fresh));
+    const pools = new Set(slotsOf(world).map(({ members }) => members));
     assert.equal(pools.size, 3, "two pools, and VIPs without one");
   });
 }
 
 test("setOwners() refuses a pool that is not there", async () => {
   const state = stateOf(["l2"]);
-  const { tables } = setUp(arenaBytesFor(state));
+  const { tables } = setUp(state);
   await tables.publish(state, ownersOf);
   assert.throws(() => tables.setOwners("web", Uint32Array.of(0), Uint16Array.of(0)), /"web"/);
 });
 
 test("publish() that does not fit leaves the state before, and takes nothing", async () => {
   const state = stateOf(["l2"]);
-  const { bytes, arena, tables } = setUp(1 << 16);
+  const { bytes, arena, tables } = setUp(stateOf(["l2", "ipip4"]), 1 << 16);
   await tables.publish(state, ownersOf);
   const [index, free] = [indexOf(bytes), arena.freeBytes];
   const large = 1 << 20;
@@ -160,7 +170,7 @@ test("publish() that does not fit leaves the state before, and takes nothing", a
 
 test("publish() of a state again and again takes no more than the first", async () => {
   const states = [stateOf(), stateOf(["l2"]), stateOf(["ipip6", "mixed"]), stateOf([]), stateOf()];
-  const { arena, tables } = setUp(1 << 20);
+  const { arena, tables } = setUp(stateOf(), 1 << 20);
   await tables.publish(stateOf(), ownersOf);
   const free = arena.freeBytes;
   for (let round = 0; round < 5; round += 1) {
@@ -200,7 +210,7 @@ test("an arena of arenaBytesFor() takes new ways to the members for ever", async
         pool,
         counter: pool,
       }));
-      const { tables } = setUp(arenaBytesFor({ pools, services }));
+      const { tables } = setUp({ pools, services });
       await tables.publish({ pools, services }, ownersOf);
       for (const change of sequence) {
         const changed = pools.map(
@@ -234,7 +244,7 @@ function tableOf(size: number): DesiredPool["table"] {
 
 test("resolve() and nextHops() say what is known of neighbours", async () => {
   const state = stateOf(["l2", "unresolved"]);
-  const { tables } = setUp(arenaBytesFor(state));
+  const { tables } = setUp(state);
   await tables.publish(state, ownersOf);
   const unresolved = tables.nextHops().filter((nextHop) => nextHop.mac === null);
   assert.equal(unresolved.length, 1);

@@ -11,7 +11,9 @@ import {
   type ServiceTarget,
   VIP_PROTOCOL,
 } from "../datapath/director/service-index.ts";
-import { ArenaHeader, Bucket, ForwardingCode, Member } from "../datapath/layout.ts";
+import type { FlowHashKey } from "../datapath/flow-hash.ts";
+import { ArenaHeader, Bucket, ForwardingCode, Member, wayOf } from "../datapath/layout.ts";
+import type { IndexShape } from "../model/arena-size.ts";
 import { OUTER_TTL } from "../datapath/director/forward.ts";
 import { type IpAddress, sameIp } from "../net/address.ts";
 import { IP_DF, IPPROTO_IPIP } from "../packet/headers.ts";
@@ -42,12 +44,21 @@ export class DirectorTables {
   readonly #arena: Arena;
   readonly #nextHops: NextHopRecords;
   #pools = new Map<string, PlacedPool>();
-  #planned: PlannedIndex = { services: [], plan: planIndex([]) };
+  readonly #shape: IndexShape;
+  readonly #hashKey: FlowHashKey;
+  #planned: PlannedIndex;
   #index: number;
 
   /** `macOf` says what is known of a neighbour when its record is made. */
-  constructor(arena: Arena, macOf: (nextHop: NextHopId) => Mac | null) {
+  constructor(
+    arena: Arena,
+    { index, hashKey }: { readonly index: IndexShape; readonly hashKey: FlowHashKey },
+    macOf: (nextHop: NextHopId) => Mac | null,
+  ) {
     this.#arena = arena;
+    this.#shape = index;
+    this.#hashKey = hashKey;
+    this.#planned = { services: [], plan: planIndex([], index, hashKey) };
     this.#nextHops = new NextHopRecords(arena, macOf);
     // No services yet: without an index the program would take the empty arena for one.
     this.#index = arena.allocate(this.#planned.plan.size);
@@ -71,7 +82,10 @@ export class DirectorTables {
     const pools = new Map<string, PlacedPool>();
     const planned = sameKeys(this.#planned.services, state.services)
       ? this.#planned
-      : { services: state.services, plan: planIndex(keysOf(state.services)) };
+      : {
+          services: state.services,
+          plan: planIndex(keysOf(state.services), this.#shape, this.#hashKey),
+        };
     try {
       // First the index, the largest piece: it always fits where the one before the last was.
       const index = allocate(planned.plan.size);
@@ -126,7 +140,7 @@ export class DirectorTables {
     targetOf: (key: number) => ServiceTarget | null,
     offset: number,
   ): void {
-    writeIndex(plan, targetOf, offset, this.#arena.region(offset, plan.size));
+    writeIndex(plan, targetOf, this.#arena.region(offset, plan.size));
   }
 
   #writeBuckets(owners: Uint16Array, allocate: (size: number) => number): number {
@@ -142,15 +156,18 @@ export class DirectorTables {
     const region = this.#arena.region(offset, pool.members.length * Member.size);
     pool.members.forEach((member, index) => {
       const nextHop = this.#nextHops.offsetFor(member.path);
-      Member.write(region, memberRecord(member, nextHop), index * Member.size);
+      const counter = counterOffset(trafficCounter(pool.memberCounters + index));
+      const record = { ...memberRecord(member), nextHop, counter };
+      Member.write(region, record, index * Member.size);
     });
     return offset;
   }
 }
 
-function memberRecord(member: DesiredMember, nextHop: number): Parameters<typeof Member.encode>[0] {
+function memberRecord(member: DesiredMember): Parameters<typeof Member.encode>[0] {
   const { forwarding, address, path } = member;
-  const common = { nextHop, forwarding, mtu: Math.min(path?.mtu ?? 0, 0xffff) };
+  const way = wayOf(forwarding, path?.ifindex ?? 0);
+  const common = { way, mtu: Math.min(path?.mtu ?? 0, 0xffff) };
   if (path === null || forwarding === ForwardingCode.l2) return common;
   return {
     ...common,
@@ -204,14 +221,13 @@ function targetsOf(
   { services, pools }: DesiredState,
   placed: ReadonlyMap<string, PlacedPool>,
 ): (key: number) => ServiceTarget | null {
-  const ofPools = pools.map(({ name, memberCounters }) => {
+  const ofPools = pools.map(({ name }) => {
     const at = placed.get(name);
     if (at === undefined) throw new Error(`Pool "${name}" is not in the tables`);
     return {
       buckets: at.buckets,
       bucketMask: (at.table.size - 1) * Bucket.size,
       members: at.members,
-      memberCounters: counterOffset(trafficCounter(memberCounters)),
     };
   });
   // The addresses of a service share what their slots say.

@@ -30,6 +30,9 @@ function setUp(macOf: (nextHop: NextHopId) => Mac | null = () => null) {
   return { arena, records, recordAt };
 }
 
+/** A group's: the program sends nothing to it. */
+const UNRESOLVED_MAC = "010000000000";
+
 test("a record starts as the frame does: destination, source", () => {
   const { records, recordAt } = setUp(() => mac(ROUTER));
   const offset = records.offsetFor(path("198.51.100.254"));
@@ -56,7 +59,7 @@ test("paths by the same neighbour, interface and source MAC share a record", () 
 test("an unresolved record has no destination, whatever the source", () => {
   const { records, recordAt } = setUp();
   const offset = records.offsetFor(path("198.51.100.254"));
-  assert.equal(recordAt(offset), "00000000000000005e005301 2");
+  assert.equal(recordAt(offset), "01000000000000005e005301 2");
   assert.deepEqual(records.status(), [{ ifindex: 2, neighbour: ip("198.51.100.254"), mac: null }]);
 });
 
@@ -71,8 +74,16 @@ test("resolve() sets, moves and forgets a MAC, and says whether that changed any
   assert.equal(records.resolve(nextHop, mac("02:00:00:00:00:01")), true);
   assert.equal(recordAt(offset), "02000000000100005e005301 2");
   assert.equal(records.resolve(nextHop, null), true);
-  assert.equal(recordAt(offset).slice(0, 12), "000000000000");
+  assert.equal(recordAt(offset).slice(0, 12), UNRESOLVED_MAC);
 });
+
+for (const nobody of ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"]) {
+  test(`a neighbour that says it is ${nobody} counts as unresolved`, () => {
+    const { records, recordAt } = setUp(() => mac(nobody));
+    const offset = records.offsetFor(path("198.51.100.254"));
+    assert.equal(recordAt(offset), `${UNRESOLVED_MAC}00005e005301 2`);
+  });
+}
 
 test("resolve() touches the neighbour behind that interface only, for all its source MACs", () => {
   const { records, recordAt } = setUp();
@@ -82,7 +93,7 @@ test("resolve() touches the neighbour behind that interface only, for all its so
   assert.equal(records.resolve({ ifindex: 2, neighbour: ip("198.51.100.254") }, mac(ROUTER)), true);
   assert.equal(recordAt(same), "00005e0053fe00005e005301 2");
   assert.equal(recordAt(sourceMoved), "00005e0053fe00005e005302 2");
-  assert.equal(recordAt(elsewhere).slice(0, 12), "000000000000");
+  assert.equal(recordAt(elsewhere).slice(0, 12), UNRESOLVED_MAC);
   assert.equal(
     records.resolve({ ifindex: 9, neighbour: ip("198.51.100.254") }, mac(ROUTER)),
     false,
@@ -93,7 +104,7 @@ test("members without a path share a record that is never resolved", () => {
   const { records, recordAt } = setUp(() => mac(ROUTER));
   const nowhere = records.offsetFor(null);
   assert.equal(records.offsetFor(null), nowhere);
-  assert.equal(recordAt(nowhere), "000000000000000000000000 0");
+  assert.equal(recordAt(nowhere), `${UNRESOLVED_MAC}000000000000 0`);
   assert.deepEqual(records.retain([]), []);
 });
 

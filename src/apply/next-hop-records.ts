@@ -3,7 +3,7 @@
  * that go that way. A neighbour's MAC changes by one store; until it is known the record says
  * unresolved and packets are dropped and counted.
  */
-import { NextHop } from "../datapath/layout.ts";
+import { NextHop, UNRESOLVED } from "../datapath/layout.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { formatMac, type Mac } from "../net/mac.ts";
 import type { Path } from "../plan/path.ts";
@@ -37,6 +37,7 @@ export class NextHopRecords {
     this.#arena = arena;
     this.#macOf = macOf;
     this.#nowhere = arena.allocate(NextHop.size);
+    arena.store64(this.#nowhere + NextHop.offsets.addresses, BigInt(UNRESOLVED));
   }
 
   /** The record for a path, made when there is none yet. Returns its offset. */
@@ -88,9 +89,9 @@ export class NextHopRecords {
   }
 }
 
-/** Destination MAC and the first two bytes of the source, as they lie in the frame; 0 is unresolved. */
+/** Destination MAC and the first two bytes of the source, as they lie in the frame. */
 function addressWord({ mac, sourceMac }: Entry): bigint {
-  if (mac === null) return 0n;
+  if (mac === null || !isStation(mac)) return BigInt(UNRESOLVED);
   const start = Uint8Array.of(...mac, ...sourceMac.subarray(0, 2));
   return new DataView(start.buffer).getBigUint64(0, true);
 }
@@ -101,6 +102,10 @@ const readWord = (bytes: Uint8Array, at: number): number =>
 // The source MAC belongs to the record: it lies in two words, which cannot change at once.
 const keyFor = ({ ifindex, neighbour, mac }: Path): string =>
   `${ifindex} ${formatIp(neighbour)} ${formatMac(mac)}`;
+
+/** Whether one station can have it: all zeros and groups are nobody's. */
+const isStation = (mac: Mac): boolean =>
+  ((mac[0] ?? 0) & UNRESOLVED) === 0 && mac.some((byte) => byte !== 0);
 
 const sameMac = (a: Mac | null, b: Mac | null): boolean =>
   a === b || (a !== null && b !== null && formatMac(a) === formatMac(b));

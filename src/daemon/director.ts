@@ -20,7 +20,7 @@ import { DirectorDatapath } from "../apply/director-datapath.ts";
 import { DirectorTables } from "../apply/director-tables.ts";
 import { type Attachment, ownLinks } from "../apply/generation.ts";
 import { Neighbours } from "../apply/neighbours.ts";
-import { DEFAULT_HASH_KEY, flowHashKey } from "../datapath/flow-hash.ts";
+import { DEFAULT_HASH_KEY, type FlowHashKey, flowHashKey } from "../datapath/flow-hash.ts";
 import { KernelProcess } from "../kernel/kernel-process.ts";
 import { NetlinkError } from "../kernel/netlink.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
@@ -34,6 +34,7 @@ import {
   type DesiredState,
   desiredState,
   featuresOf,
+  indexShapeFor,
 } from "../plan/desired-state.ts";
 import { vipProblems } from "../plan/director-problems.ts";
 import { type Path, pathTo } from "../plan/path.ts";
@@ -72,6 +73,7 @@ export class Director implements DirectorControl {
   readonly #states: BackendStates;
   #state: DesiredState;
   #datapath: DirectorDatapath;
+  #hashKey: FlowHashKey;
   #tables: DirectorTables;
   /** Index of each configured interface's device. */
   readonly #interfaces = new Map<string, number>();
@@ -180,18 +182,23 @@ export class Director implements DirectorControl {
       },
     });
     this.#state = this.#desired();
+    const index = indexShapeFor(this.#state);
+    this.#hashKey = flowHashKey(config.hashKey ?? DEFAULT_HASH_KEY);
     this.#datapath = new DirectorDatapath(
       pinFolder(config.instance, "director"),
       {
         arenaBytes: arenaBytesFor(this.#state),
+        index,
         counters:
           config.services.length +
           config.pools.reduce((sum, { backends }) => sum + backends.length, 0),
       },
       kernel,
     );
-    this.#tables = new DirectorTables(this.#datapath.arena, (nextHop) =>
-      this.#neighbours.follow(nextHop),
+    this.#tables = new DirectorTables(
+      this.#datapath.arena,
+      { index, hashKey: this.#hashKey },
+      (nextHop) => this.#neighbours.follow(nextHop),
     );
   }
 
@@ -339,7 +346,7 @@ export class Director implements DirectorControl {
     if (attached === this.#attached && links.every(({ ifindex }) => held.has(ifindex))) return;
     this.#attachments = await this.#datapath.attach(links, this.#config.xdpMode, {
       ...featuresOf(this.#state),
-      hashKey: flowHashKey(this.#config.hashKey ?? DEFAULT_HASH_KEY),
+      hashKey: this.#hashKey,
     });
     this.#attached = attached;
   }

@@ -7,26 +7,35 @@ import type { Value } from "../bpf/value.ts";
 import type { Pointer, View } from "../bpf/view.ts";
 import { ARENA_SIZE_MAX } from "../model/arena-size.ts";
 
+export interface ArenaMap {
+  readonly map: MapSpec;
+  /** Bytes that regions are taken from, a power of two: that makes one AND a bounds check. */
+  readonly size: number;
+}
+
 /**
- * Declares an arena. `size` must be a power of two: that makes one AND a bounds check.
- * @throws {RangeError} when it is not, or is larger than programs can address
+ * Declares an arena of `size` bytes. `reach` more bytes lie behind it, which nobody fills: so a program
+ * that has bounded where a region begins may go that far in it.
+ * @throws {RangeError} when `size` is not a power of two, or is larger than programs can address
  */
-export function declareArena(name: string, size: number): MapSpec {
+export function declareArena(name: string, size: number, reach = 0): ArenaMap {
   if (size > ARENA_SIZE_MAX || size < 4096 || (size & (size - 1)) !== 0) {
     throw new RangeError(
       `Cannot declare an arena of ${size} bytes: a power of two from 4096 to ${ARENA_SIZE_MAX} is needed`,
     );
   }
-  return globalData(name, size);
+  return { map: globalData(name, size + reach), size };
 }
 
 export class ArenaAccess {
   readonly #builder: FunctionBuilder;
   readonly #map: MapSpec;
+  readonly #size: number;
 
-  constructor(builder: FunctionBuilder, map: MapSpec) {
+  constructor(builder: FunctionBuilder, { map, size }: ArenaMap) {
     this.#builder = builder;
     this.#map = map;
+    this.#size = size;
   }
 
   /** The record at an offset known now. */
@@ -46,7 +55,7 @@ export class ArenaAccess {
         `Cannot bound a record of ${size} bytes by an AND: a power of two is needed`,
       );
     }
-    const bounded = offset.and(this.#map.valueSize - size);
+    const bounded = offset.and(this.#size - size);
     return this.#builder.mapValue(this.#map).plus(bounded);
   }
 }

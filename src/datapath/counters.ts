@@ -58,7 +58,7 @@ export function emitCount(
   length: Value,
   offsets: readonly Scalar[],
 ): void {
-  const cpu = p.call(Helper.getSmpProcessorId).u32();
+  const cpu = p.call(Helper.getSmpProcessorId).unchanged(4);
   const region = p
     .mapValue(map)
     .plus(cpu.shl(Math.log2(regionBytes)).and(map.valueSize - regionBytes));

@@ -40,7 +40,14 @@ for (const [name, secret] of [
         packet.data
           .plus(PACKET - 4)
           .place(4)
-          .set(emitFlowHash(p, key, words));
+          .set(
+            emitFlowHash(
+              p,
+              key,
+              p.constant(key[0] ?? 0n, 8),
+              words.map((word, index) => [index + 1, word] as const),
+            ),
+          );
         p.return(XDP_TX);
       });
       using loaded = loadProgram(compile(program), () => assert.fail("no map in it"));

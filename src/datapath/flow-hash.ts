@@ -53,17 +53,27 @@ export function flowHash(key: FlowHashKey, words: readonly number[]): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-/** Emits the hash of `words`, 32-bit values zero-extended to 64; returns a 32-bit value. */
-export function emitFlowHash(p: FunctionBuilder, key: FlowHashKey, words: readonly Value[]): Value {
-  let sum: Value | null = null;
-  words.forEach((word, index) => {
-    const product = word
-      .raw()
-      .u64()
-      .mul(wide(p, keyAt(key, index + 1)));
-    sum = (sum ?? wide(p, keyAt(key, 0))).add(product);
-  });
-  const whole = sum ?? wide(p, keyAt(key, 0));
+/** The number of a word of the key, from 1 on, and the word. */
+export type FlowTerm = readonly [number, Value];
+
+/** Emits the hash of which `sum` is a part, k0 in it; `terms` are the words that are not. */
+export function emitFlowHash(
+  p: FunctionBuilder,
+  key: FlowHashKey,
+  sum: Value,
+  terms: readonly FlowTerm[],
+): Value {
+  // The sum last: it may be the one to wait for.
+  const whole =
+    terms
+      .reduce<Value | null>((own, [index, word]) => {
+        const product = word
+          .raw()
+          .u64()
+          .mul(p.constant(keyAt(key, index), 8));
+        return own?.add(product) ?? product;
+      }, null)
+      ?.add(sum) ?? sum;
   // Both shifts from the sum, not the second from the first: a cycle less to wait for.
   let hash = whole
     .shr(32)
@@ -76,8 +86,6 @@ export function emitFlowHash(p: FunctionBuilder, key: FlowHashKey, words: readon
 
 const FMIX_1 = 0x85ebca6b;
 const FMIX_2 = 0xc2b2ae35;
-
-const wide = (p: FunctionBuilder, value: bigint): Value => p.constant(value, 8);
 
 function keyAt(key: FlowHashKey, index: number): bigint {
   const multiplier = key[index];

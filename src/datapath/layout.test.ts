@@ -9,11 +9,13 @@ import {
   ArenaHeader,
   Bucket,
   Counter,
+  ForwardingCode,
   IndexHead,
   Member,
   NextHop,
   NO_OWNER,
   ServiceSlot,
+  wayOf,
 } from "./layout.ts";
 import { agentReasons, directorReasonIndex, directorReasons } from "./reasons.ts";
 
@@ -30,16 +32,7 @@ const tables: readonly { layout: Layout; text: string }[] = [
     text: `
       struct index_head 64
          0   8 seed
-         8   8 _aligned
-        16   4 ipv4Displacements
-        20   4 ipv4DisplacementMask
-        24   4 ipv4Slots
-        28   4 ipv4SlotMask
-        32   4 ipv6Displacements
-        36   4 ipv6DisplacementMask
-        40   4 ipv6Slots
-        44   4 ipv6SlotMask
-        48  16 _reserved`,
+         8  56 _reserved`,
   },
   {
     layout: ServiceSlot,
@@ -52,8 +45,9 @@ const tables: readonly { layout: Layout; text: string }[] = [
         24   4 bucketMask
         28   4 members
         32   4 counter
-        36   4 memberCounters
-        40  24 _reserved`,
+        36   4 _aligned
+        40   8 hashSum
+        48  16 _reserved`,
   },
   {
     layout: Bucket,
@@ -66,15 +60,16 @@ const tables: readonly { layout: Layout; text: string }[] = [
     layout: Member,
     text: `
       struct member 64
-         0   4 nextHop
-         4   1 forwarding
-         5   1 _aligned
-         6   2 mtu
-         8   4 outerSum
-        12   4 _more
-        16  16 source
-        32  16 destination
-        48  16 _reserved`,
+         0   4 way
+         4   4 nextHop
+         8   4 counter
+        12   2 mtu
+        14   2 _aligned
+        16   4 outerSum
+        20   4 _more
+        24  16 source
+        40  16 destination
+        56   8 _reserved`,
   },
   {
     layout: NextHop,
@@ -120,8 +115,20 @@ for (const size of [0, 2048, 4095, 5000, ARENA_SIZE_MAX * 2, 1.5, -4096]) {
 
 test("declareArena() takes powers of two up to what programs can address", () => {
   for (let size = 4096; size <= ARENA_SIZE_MAX; size *= 2) {
-    assert.equal(declareArena("carom_arena", size).valueSize, size);
+    assert.equal(declareArena("carom_arena", size).map.valueSize, size);
+    const { map, size: bounded } = declareArena("carom_arena", size, 640);
+    assert.deepEqual(
+      [map.valueSize, bounded],
+      [size + 640, size],
+      "what lies behind is not bounded to",
+    );
   }
+});
+
+test("wayOf() has the interface above the forwarding, and 0 for one whose number does not fit", () => {
+  assert.equal(wayOf(ForwardingCode.l2, 7), 0x701);
+  assert.equal(wayOf(ForwardingCode.ipipOverIpv6, 0xffffff), 0xffffff03);
+  assert.equal(wayOf(ForwardingCode.l2, 0x1000000), 1);
 });
 
 for (const [whose, reasons] of [

@@ -9,7 +9,7 @@
  * Records are aligned to their size, so that `offset & (arena size - record size)` can never leave
  * the arena: that AND is the bounds check the verifier sees.
  */
-import { bytes, pad, struct, u16, u32, u64, u8 } from "../bpf/layout.ts";
+import { bytes, pad, struct, u16, u32, u64 } from "../bpf/layout.ts";
 
 /** At offset 0. */
 export const ArenaHeader = struct("arena_header", {
@@ -18,29 +18,13 @@ export const ArenaHeader = struct("arena_header", {
   _reserved: pad(60),
 });
 
-/** Where the two tables of one address family lie. */
-const family = {
-  displacements: u32,
-  displacementMask: u32,
-  slots: u32,
-  slotMask: u32,
-} as const;
-
+/** The start of a service index. Where its tables lie is a constant of the program: `indexLayout()`. */
 export const IndexHead = struct(
   "index_head",
   {
     /** An odd multiplier, chosen by user space so that the index has no collision. */
     seed: u64,
-    _aligned: pad(8),
-    ipv4Displacements: family.displacements,
-    ipv4DisplacementMask: family.displacementMask,
-    ipv4Slots: family.slots,
-    ipv4SlotMask: family.slotMask,
-    ipv6Displacements: family.displacements,
-    ipv6DisplacementMask: family.displacementMask,
-    ipv6Slots: family.slots,
-    ipv6SlotMask: family.slotMask,
-    _reserved: pad(16),
+    _reserved: pad(56),
   },
   { size: 64 },
 );
@@ -61,9 +45,10 @@ export const ServiceSlot = struct(
     members: u32,
     /** Offset of the service's counter in a CPU's region. */
     counter: u32,
-    /** Offset of the counter of the pool's member 0; the others follow. */
-    memberCounters: u32,
-    _reserved: pad(24),
+    _aligned: pad(4),
+    /** What VIP, port and protocol add to the flow hash, the same for all flows: `flowHashSum()`. */
+    hashSum: u64,
+    _reserved: pad(16),
   },
   { size: 64 },
 );
@@ -84,27 +69,40 @@ export type ForwardingCode = (typeof ForwardingCode)[keyof typeof ForwardingCode
 export const Member = struct(
   "member",
   {
+    /** `wayOf()`: what is done with its packets, and by which interface they leave, in one word. */
+    way: u32,
     /** Offset of the next hop. */
     nextHop: u32,
-    forwarding: u8,
-    _aligned: pad(1),
+    /** Offset of its counter in a CPU's region. */
+    counter: u32,
     /** Largest IP packet, outer header and all, that the way to the next hop takes. */
     mtu: u16,
+    _aligned: pad(2),
     /** Ones' complement sum of the constant words of an outer IPv4 header around IPv4, not folded. */
     outerSum: u32,
     _more: pad(4),
     /** Outer addresses, network order; IPv4 in the first four bytes. */
     source: bytes(16),
     destination: bytes(16),
-    _reserved: pad(16),
+    _reserved: pad(8),
   },
   { size: 64 },
 );
 
+const FORWARDING_BITS = 8;
+export const FORWARDING_MASK = (1 << FORWARDING_BITS) - 1;
+
+/**
+ * A member's way: the forwarding in the low byte, the interface above. 0 stands for an interface whose
+ * number does not fit: packets are then sent by what the next hop says.
+ */
+export const wayOf = (forwarding: ForwardingCode, ifindex: number): number =>
+  (ifindex < 2 ** (32 - FORWARDING_BITS) ? ifindex * 2 ** FORWARDING_BITS : 0) + forwarding;
+
 /**
  * A resolved neighbour. `addresses` is the start of the Ethernet header as one word (destination and
- * the first two bytes of the source), so that a neighbour's new MAC takes effect by one store; zero
- * in its low 48 bits means unresolved.
+ * the first two bytes of the source), so that a neighbour's new MAC takes effect by one store. No
+ * neighbour has a group address: that bit means unresolved.
  */
 export const NextHop = struct(
   "next_hop",
@@ -118,5 +116,8 @@ export const NextHop = struct(
   },
   { size: 32 },
 );
+
+/** The group bit of the destination (IEEE 802): the lowest of its first byte. */
+export const UNRESOLVED = 1;
 
 export const Counter = struct("counter", { packets: u64, bytes: u64 });

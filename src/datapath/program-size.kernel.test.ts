@@ -10,6 +10,7 @@ import { compile, type Program } from "../bpf/program.ts";
 import { skip } from "../kernel/kernel-fixture.ts";
 import { createMap } from "../kernel/maps.ts";
 import { loadProgram } from "../kernel/programs.ts";
+import { indexShape } from "../model/arena-size.ts";
 import { mac } from "../net/mac.ts";
 import { agentMaps } from "./agent/maps.ts";
 import { agentProgram } from "./agent/program.ts";
@@ -38,7 +39,12 @@ interface Row {
 
 function directorWith(features: string): [Program, Iterable<Parameters<typeof createMap>[0]>] {
   const has = (feature: string): boolean => features.split(" ").includes(feature);
-  const maps = directorMaps({ arenaBytes: 1 << 20, counters: 32, cpus: 2 });
+  const maps = directorMaps({
+    arenaBytes: 1 << 20,
+    index: indexShape(8, 8),
+    counters: 32,
+    cpus: 2,
+  });
   const program = directorProgram({
     maps,
     hashKey: flowHashKey(DEFAULT_HASH_KEY),
@@ -50,7 +56,7 @@ function directorWith(features: string): [Program, Iterable<Parameters<typeof cr
     ipipOverIpv4: has("ipipOverIpv4"),
     ipipOverIpv6: has("ipipOverIpv6"),
   });
-  return [program, [maps.arena, maps.counters.map]];
+  return [program, [maps.arena.map, maps.counters.map]];
 }
 
 function agentAlone(): [Program, Iterable<Parameters<typeof createMap>[0]>] {

@@ -80,6 +80,8 @@ function slowProgram(): ProgramImage {
   );
 }
 
+const ATTEMPTS_MAX = 10;
+
 const moduleUrl = (name: string): string => JSON.stringify(new URL(name, import.meta.url).href);
 
 test("waitGracePeriod() returns when the runs under way have ended", {
@@ -93,26 +95,31 @@ test("waitGracePeriod() returns when the runs under way have ended", {
   const path = `${BPFFS}/carom_slow`;
   pin(program.fd, path);
 
-  const runner = spawn(
-    process.execPath,
-    [
-      "--input-type=module",
-      "--eval",
-      `import { openPin } from ${moduleUrl("pins.ts")};
-       import { TestRun } from ${moduleUrl("test-run.ts")};
-       new TestRun(openPin(${JSON.stringify(path)}), { maxPacket: 64 }).run(new Uint8Array(64));`,
-    ],
-    { stdio: "inherit" },
-  );
-  const exited = once(runner, "exit");
-  while (Atomics.load(state, 0) !== RUNNING && runner.exitCode === null) {
-    await new Promise((resolve) => setImmediate(resolve));
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+    Atomics.store(state, 0, 0);
+    const runner = spawn(
+      process.execPath,
+      [
+        "--input-type=module",
+        "--eval",
+        `import { openPin } from ${moduleUrl("pins.ts")};
+         import { TestRun } from ${moduleUrl("test-run.ts")};
+         new TestRun(openPin(${JSON.stringify(path)}), { maxPacket: 64 }).run(new Uint8Array(64));`,
+      ],
+      { stdio: "inherit" },
+    );
+    const exited = once(runner, "exit");
+    while (Atomics.load(state, 0) === 0 && runner.exitCode === null) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    // On a busy machine the run may have ended before this process got its turn: that shows nothing.
+    const wasUnderWay = Atomics.load(state, 0) === RUNNING;
+    waitGracePeriod();
+    if (wasUnderWay) assert.equal(Atomics.load(state, 0), DONE);
+    assert.deepEqual(await exited, [0, null]);
+    if (wasUnderWay) return;
   }
-  assert.equal(Atomics.load(state, 0), RUNNING, "the program is under way");
-  waitGracePeriod();
-  assert.equal(Atomics.load(state, 0), DONE);
-  assert.deepEqual(await exited, [0, null]);
-  mapped.unmap();
+  assert.fail(`no run was met under way in ${ATTEMPTS_MAX} attempts`);
 });
 
 test("waitGracePeriod() returns when nothing runs, every time", { skip, timeout: 60_000 }, () => {

@@ -34,25 +34,53 @@ export interface TableCounts {
   readonly ipv6Keys: number;
 }
 
-/** Slots and displacements of one family: two slots a key, so that nearly every displacement fits. */
-export function indexShape(keys: number): {
+/** The two tables of one address family in a service index: powers of two. */
+export interface FamilyShape {
   readonly displacements: number;
   readonly slots: number;
-} {
-  return {
-    displacements: powerOfTwoFrom(Math.max(keys / 2, 1)),
-    slots: powerOfTwoFrom(Math.max(keys * 2, 1)),
-  };
 }
 
-/** Bytes of a service index of so many keys of each family. */
-export function indexBytes(ipv4Keys: number, ipv6Keys: number): number {
-  let sum: number = arenaRecordBytes.indexHead;
-  for (const keys of [ipv4Keys, ipv6Keys]) {
-    const { displacements, slots } = indexShape(keys);
-    sum += displacements * arenaRecordBytes.displacement + slots * arenaRecordBytes.serviceSlot;
-  }
-  return sum;
+/** How large a service index is: programs know it as a constant. */
+export interface IndexShape {
+  readonly ipv4: FamilyShape;
+  readonly ipv6: FamilyShape;
+}
+
+/** Where the tables of an index lie; offsets and `size` are bytes from its start. */
+export interface IndexLayout {
+  readonly ipv4: FamilyLayout;
+  readonly ipv6: FamilyLayout;
+  readonly size: number;
+}
+
+export interface FamilyLayout extends FamilyShape {
+  readonly displacementsAt: number;
+  readonly slotsAt: number;
+}
+
+/** The shape of an index of so many keys of each family. */
+export const indexShape = (ipv4Keys: number, ipv6Keys: number): IndexShape => ({
+  ipv4: familyShape(ipv4Keys),
+  ipv6: familyShape(ipv6Keys),
+});
+
+/** Two slots a key, so that nearly every displacement fits. */
+const familyShape = (keys: number): FamilyShape => ({
+  displacements: powerOfTwoFrom(Math.max(keys / 2, 1)),
+  slots: powerOfTwoFrom(Math.max(keys * 2, 1)),
+});
+
+/** The head, then the slots, which need the alignment, then the displacements. */
+export function indexLayout({ ipv4, ipv6 }: IndexShape): IndexLayout {
+  const { indexHead, serviceSlot, displacement } = arenaRecordBytes;
+  const slots6At = indexHead + ipv4.slots * serviceSlot;
+  const displacements4At = slots6At + ipv6.slots * serviceSlot;
+  const displacements6At = displacements4At + ipv4.displacements * displacement;
+  return {
+    ipv4: { ...ipv4, slotsAt: indexHead, displacementsAt: displacements4At },
+    ipv6: { ...ipv6, slotsAt: slots6At, displacementsAt: displacements6At },
+    size: displacements6At + ipv6.displacements * displacement,
+  };
 }
 
 /**
@@ -64,7 +92,7 @@ export function arenaBytesNeeded(counts: TableCounts): number {
   const { pools, buckets, bucketsOfLargest, members, ipv4Keys, ipv6Keys } = counts;
   const { header, bucket, member, nextHop, indexHead } = arenaRecordBytes;
   const records = members * (member + nextHop) + pools * LINE;
-  const index = indexBytes(ipv4Keys, ipv6Keys) + indexHead + LINE;
+  const index = indexLayout(indexShape(ipv4Keys, ipv6Keys)).size + indexHead + LINE;
   return header + (buckets + bucketsOfLargest) * bucket + 3 * records + 2 * index;
 }
 

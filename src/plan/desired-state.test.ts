@@ -8,7 +8,13 @@ import type { DirectorConfig } from "../model/model.ts";
 import { ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { buildTable } from "../schedule/table.ts";
-import { arenaBytesFor, desiredState, type DesiredState, featuresOf } from "./desired-state.ts";
+import {
+  arenaBytesFor,
+  desiredState,
+  type DesiredState,
+  featuresOf,
+  indexShapeFor,
+} from "./desired-state.ts";
 import type { Path } from "./path.ts";
 
 const config: Pick<DirectorConfig, "pools" | "services"> = {
@@ -154,7 +160,7 @@ for (const [pools, members, services] of [
     const lines = pools * members * (Member.size + Math.max(NextHop.size, line));
     const needed =
       (pools + Math.min(pools, 1)) * tableBytes +
-      2 * (lines + planIndex(keys).size + pools * line) +
+      2 * (lines + planIndex(keys, indexShapeFor(state), []).size + pools * line) +
       3 * line;
     assert.ok(size >= needed, `${size} bytes, ${needed} needed`);
   });

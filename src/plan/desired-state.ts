@@ -4,7 +4,7 @@
  */
 import { ForwardingCode } from "../datapath/layout.ts";
 import type { DirectorVariant } from "../datapath/director/variant.ts";
-import { arenaSize } from "../model/arena-size.ts";
+import { arenaSize, type IndexShape, indexShape } from "../model/arena-size.ts";
 import type { DirectorConfig, Pool, Protocol } from "../model/model.ts";
 import type { IpAddress } from "../net/address.ts";
 import { IPPROTO_TCP, IPPROTO_UDP } from "../packet/headers.ts";
@@ -111,18 +111,29 @@ export function featuresOf(
 /** Size of an arena in which this state, and any other way to its members, can be laid out for ever. */
 export function arenaBytesFor(state: DesiredState): number {
   const sizes = state.pools.map(({ table }) => table.size);
-  const vips = distinctVips(state.services);
-  const ipv6Keys = [...state.services.map(({ vip }) => vip), ...vips].filter(
-    ({ family }) => family === 6,
-  ).length;
   return arenaSize({
     pools: state.pools.length,
     buckets: sizes.reduce((sum, size) => sum + size, 0),
     bucketsOfLargest: Math.max(0, ...sizes),
     members: state.pools.reduce((sum, { members }) => sum + members.length, 0),
-    ipv4Keys: state.services.length + vips.length - ipv6Keys,
-    ipv6Keys,
+    ...indexKeys(state.services),
   });
+}
+
+/** The shape of an index of these services, or of as many others. */
+export function indexShapeFor({ services }: Pick<DesiredState, "services">): IndexShape {
+  const { ipv4Keys, ipv6Keys } = indexKeys(services);
+  return indexShape(ipv4Keys, ipv6Keys);
+}
+
+/** Keys of an index by family: one for each service address, and one for each VIP alone. */
+function indexKeys(services: DesiredState["services"]): {
+  readonly ipv4Keys: number;
+  readonly ipv6Keys: number;
+} {
+  const keys = [...services.map(({ vip }) => vip), ...distinctVips(services)];
+  const ipv6Keys = keys.filter(({ family }) => family === 6).length;
+  return { ipv4Keys: keys.length - ipv6Keys, ipv6Keys };
 }
 
 /** Every VIP once, in the order of the services. */

@@ -37,9 +37,6 @@ export interface Flow {
 /** The member a flow belongs to. */
 export interface Chosen {
   readonly member: View<typeof Member.fields>;
-  /** Offset in a CPU's region. */
-  readonly memberCounter: Value;
-  readonly forwarding: Value;
   readonly nextHop: View<typeof NextHop.fields>;
   /** `NextHop.addresses`, read once: it may change under us. */
   readonly addresses: Value;

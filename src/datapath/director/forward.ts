@@ -16,40 +16,57 @@ import {
   Ipv6,
 } from "../../packet/headers.ts";
 import { emitCount } from "../counters.ts";
-import { ForwardingCode } from "../layout.ts";
+import { FORWARDING_MASK, ForwardingCode, wayOf } from "../layout.ts";
 import type { Chosen, Director, Flow } from "./context.ts";
 import type { DirectorVariant } from "./variant.ts";
-
-export interface Forwarder {
-  readonly code: ForwardingCode;
-  readonly emit: (director: Director, flow: Flow, chosen: Chosen) => void;
-}
 
 /** Outer headers start with this TTL or hop limit (RFC 1700's default, Linux's too). */
 export const OUTER_TTL = 64;
 
-/** The forwarders a variant has, the likeliest first. */
-export function forwardersOf(variant: DirectorVariant): readonly Forwarder[] {
-  const forwarders: Forwarder[] = [];
-  if (variant.l2) forwarders.push({ code: ForwardingCode.l2, emit: emitL2 });
-  if (variant.ipipOverIpv4)
-    forwarders.push({ code: ForwardingCode.ipipOverIpv4, emit: emitIpipOverIpv4 });
-  if (variant.ipipOverIpv6)
-    forwarders.push({ code: ForwardingCode.ipipOverIpv6, emit: emitIpipOverIpv6 });
+type Forwarder = (director: Director, flow: Flow, chosen: Chosen) => void;
+
+/** Sends the packet the way its member says, the likeliest asked for first. */
+export function emitForward(director: Director, flow: Flow, chosen: Chosen): void {
+  const { p, leave, variant } = director;
+  const way = chosen.member.way.read();
+  if (variant.l2) {
+    const here = wayOf(ForwardingCode.l2, variant.ifindex);
+    p.if(way.eq(here | 0), () => emitL2(director, flow, chosen));
+  }
+  const forwarding = way.and(FORWARDING_MASK);
+  for (const [code, emit] of forwardersOf(variant)) {
+    p.if(forwarding.eq(code), () => emit(director, flow, chosen));
+  }
+  p.goto(leave.internal);
+}
+
+/** All that a variant has. */
+function forwardersOf(variant: DirectorVariant): readonly (readonly [ForwardingCode, Forwarder])[] {
+  const forwarders: [ForwardingCode, Forwarder][] = [];
+  if (variant.ipipOverIpv4) forwarders.push([ForwardingCode.ipipOverIpv4, emitIpipOverIpv4]);
+  if (variant.ipipOverIpv6) forwarders.push([ForwardingCode.ipipOverIpv6, emitIpipOverIpv6]);
+  if (variant.l2) forwarders.push([ForwardingCode.l2, emitL2Elsewhere]);
   return forwarders;
 }
 
-function emitL2(director: Director, flow: Flow, chosen: Chosen): void {
+/** By this interface, whose MAC is the source. */
+function emitL2(director: Director, flow: Flow, { member, addresses }: Chosen): void {
+  const { p, packet, variant } = director;
+  const { mac } = variant;
+  packet.data.place(8).set(addresses);
+  const rest = new DataView(mac.buffer, mac.byteOffset, mac.byteLength).getInt32(2, true);
+  packet.data.plus(8).place(4).set(rest);
+  emitForwarded(director, flow, member);
+  p.return(XDP_TX);
+}
+
+function emitL2Elsewhere(director: Director, flow: Flow, chosen: Chosen): void {
   const { p, packet, leave } = director;
-  const elsewhere = p.exit(() => {
-    // What came in by this interface fits it; another's driver would drop what it cannot take unseen.
-    p.require(flow.ipLength.le(chosen.member.mtu), leave.too_big);
-    emitMacs(packet.data, chosen);
-    emitRedirect(director, flow, chosen);
-  });
-  p.leaveIf(chosen.nextHop.ifindex.ne(director.variant.ifindex), elsewhere);
+  // What came in by this interface fits it; another's driver would drop what it cannot take unseen.
+  p.require(flow.ipLength.le(chosen.member.mtu), leave.too_big);
   emitMacs(packet.data, chosen);
-  emitTransmit(director, flow, chosen);
+  emitForwarded(director, flow, chosen.member);
+  p.return(p.call(Helper.redirect, chosen.nextHop.ifindex.read().u64(), 0));
 }
 
 function emitIpipOverIpv4(director: Director, flow: Flow, chosen: Chosen): void {
@@ -118,26 +135,17 @@ function emitMacs(data: Pointer, { addresses, nextHop }: Chosen): void {
 function emitSend(director: Director, flow: Flow, chosen: Chosen): void {
   const { p, variant } = director;
   // Counted before it is asked where to: one stretch of code for both.
-  emitForwarded(director, flow, chosen);
+  emitForwarded(director, flow, chosen.member);
   const ifindex = chosen.nextHop.ifindex.read();
   const elsewhere = p.exit(() => p.return(p.call(Helper.redirect, ifindex.u64(), 0)));
   p.leaveIf(ifindex.ne(variant.ifindex), elsewhere);
   p.return(XDP_TX);
 }
 
-/** Counts the packet and sends it back out of the interface it came in by. */
-function emitTransmit(director: Director, flow: Flow, chosen: Chosen): void {
-  emitForwarded(director, flow, chosen);
-  director.p.return(XDP_TX);
-}
-
-/** Counts the packet and sends it out of the next hop's interface. */
-function emitRedirect(director: Director, flow: Flow, chosen: Chosen): void {
-  const { p } = director;
-  emitForwarded(director, flow, chosen);
-  p.return(p.call(Helper.redirect, chosen.nextHop.ifindex.read().u64(), 0));
-}
-
-function emitForwarded({ p, length, variant }: Director, flow: Flow, chosen: Chosen): void {
-  emitCount(p, variant.maps.counters, length, [flow.service.counter.read(), chosen.memberCounter]);
+function emitForwarded(
+  { p, length, variant }: Director,
+  { service }: Flow,
+  member: Chosen["member"],
+): void {
+  emitCount(p, variant.maps.counters, length, [service.counter.read(), member.counter.read()]);
 }

@@ -6,7 +6,13 @@
  * Keys are counted in ten thousands and this runs on the main thread: so numbers of 64 bits are pairs
  * of 32 here, and no object is made for a key.
  */
-import { indexBytes, indexShape } from "../../model/arena-size.ts";
+import {
+  type FamilyLayout,
+  type FamilyShape,
+  type IndexShape,
+  indexLayout,
+} from "../../model/arena-size.ts";
+import type { FlowHashKey } from "../flow-hash.ts";
 import { IndexHead, ServiceSlot } from "../layout.ts";
 import {
   BUCKET_SHIFT,
@@ -15,6 +21,7 @@ import {
   M3,
   type ServiceKey,
   type ServiceTarget,
+  SLOT_SCALE,
   SLOT_SHIFT,
 } from "./service-index.ts";
 
@@ -25,36 +32,42 @@ export interface IndexPlan {
   readonly seed: bigint;
   /** Five words a key, as the slot holds them: `key0`, `key1`, low halves first, and `key2`. */
   readonly words: Uint32Array;
+  /** What each key adds to the flow hash, two words, low half first. */
+  readonly hashSums: Uint32Array;
   /** Offset of each key's slot from the start of the index. */
   readonly slotAt: Uint32Array;
   readonly ipv4: FamilyPlan;
   readonly ipv6: FamilyPlan;
 }
 
-/** The two tables of one address family; offsets are from the start of the index. */
 interface FamilyPlan {
-  readonly slots: number;
-  readonly slotsAt: number;
+  readonly layout: FamilyLayout;
+  /** As they lie in memory: scaled to bytes of a slot. */
   readonly displacements: Uint32Array;
-  readonly displacementsAt: number;
 }
 
 /** Most indexes take the first seed, none of those the tests build more than a few. */
 const SEEDS_MAX = 64;
 
 /**
- * Finds the places of `keys`.
- * @throws {RangeError} when two keys are the same
+ * Finds the places of `keys` in an index of this shape.
+ * @throws {RangeError} when two keys are the same, or the shape has no room for them
  */
-export function planIndex(keys: readonly ServiceKey[]): IndexPlan {
+export function planIndex(
+  keys: readonly ServiceKey[],
+  shape: IndexShape,
+  hashKey: FlowHashKey,
+): IndexPlan {
   const words = wordsOf(keys);
   const mixed = mixedOf(keys, words);
   const own: readonly [Uint32Array, Uint32Array] = [ofFamily(keys, 4), ofFamily(keys, 6)];
+  const hashSums = hashSumsOf(keys, words, hashKey);
   for (let attempt = 1; attempt <= SEEDS_MAX; attempt += 1) {
     const seed = seedOf(BigInt(attempt));
-    const ipv4 = placeFamily(own[0], words, mixed, seed);
-    const ipv6 = ipv4 && placeFamily(own[1], words, mixed, seed);
-    if (ipv4 !== null && ipv6 !== null) return assemble(seed, words, own, [ipv4, ipv6]);
+    const ipv4 = placeFamily(own[0], words, mixed, seed, shape.ipv4);
+    const ipv6 = ipv4 && placeFamily(own[1], words, mixed, seed, shape.ipv6);
+    if (ipv4 === null || ipv6 === null) continue;
+    return { seed, words, hashSums, ...assemble(shape, own, [ipv4, ipv6]) };
   }
   throw new Error(
     `Cannot index ${keys.length} services: none of ${SEEDS_MAX} seeds keeps them apart`,
@@ -62,30 +75,20 @@ export function planIndex(keys: readonly ServiceKey[]): IndexPlan {
 }
 
 /**
- * Writes the index into `out`, zeros of `plan.size` bytes that will lie at `offset` of the arena. `targetOf` gives
- * what the slot of a key, by its number, says; `null` leaves that zero.
+ * Writes the index into `out`, zeros of `plan.size` bytes. `targetOf` gives what the slot of a key, by
+ * its number, says; `null` leaves that zero.
  */
 export function writeIndex(
   plan: IndexPlan,
   targetOf: (key: number) => ServiceTarget | null,
-  offset: number,
   out: Uint8Array,
 ): void {
   const { ipv4, ipv6 } = plan;
-  IndexHead.write(out, {
-    seed: plan.seed,
-    ipv4Displacements: offset + ipv4.displacementsAt,
-    ipv4DisplacementMask: ipv4.displacements.length - 1,
-    ipv4Slots: offset + ipv4.slotsAt,
-    ipv4SlotMask: ipv4.slots - 1,
-    ipv6Displacements: offset + ipv6.displacementsAt,
-    ipv6DisplacementMask: ipv6.displacements.length - 1,
-    ipv6Slots: offset + ipv6.slotsAt,
-    ipv6SlotMask: ipv6.slots - 1,
-  });
+  IndexHead.write(out, { seed: plan.seed });
   // Kernel and user space are of one byte order: that of the machine.
   const memory = new Uint32Array(out.buffer, out.byteOffset, out.byteLength >> 2);
-  for (const { slots, slotsAt, displacements, displacementsAt } of [ipv4, ipv6]) {
+  for (const { layout, displacements } of [ipv4, ipv6]) {
+    const { slots, slotsAt, displacementsAt } = layout;
     memory.set(displacements, displacementsAt >> 2);
     // One unused slot, copied over as many as there are, twice as many each time.
     ServiceSlot.write(out, UNUSED_KEY, slotsAt);
@@ -93,7 +96,7 @@ export function writeIndex(
       out.copyWithin(slotsAt + done, slotsAt, slotsAt + done);
     }
   }
-  const { words, slotAt } = plan;
+  const { words, hashSums, slotAt } = plan;
   for (let key = 0; key < slotAt.length; key += 1) {
     const at = (slotAt[key] ?? 0) >> 2;
     const from = key * KEY_WORDS;
@@ -102,13 +105,14 @@ export function writeIndex(
     memory[at + KEY1] = words[from + 2] ?? 0;
     memory[at + KEY1 + 1] = words[from + 3] ?? 0;
     memory[at + KEY2] = words[from + 4] ?? 0;
+    memory[at + HASH_SUM] = hashSums[key * 2] ?? 0;
+    memory[at + HASH_SUM + 1] = hashSums[key * 2 + 1] ?? 0;
     const target = targetOf(key);
     if (target === null) continue;
     memory[at + BUCKETS] = target.buckets;
     memory[at + BUCKET_MASK] = target.bucketMask;
     memory[at + MEMBERS] = target.members;
     memory[at + COUNTER] = target.counter;
-    memory[at + MEMBER_COUNTERS] = target.memberCounters;
   }
 }
 
@@ -121,7 +125,7 @@ const BUCKETS = word("buckets");
 const BUCKET_MASK = word("bucketMask");
 const MEMBERS = word("members");
 const COUNTER = word("counter");
-const MEMBER_COUNTERS = word("memberCounters");
+const HASH_SUM = word("hashSum");
 
 /** No packet has it: ports and protocol leave the upper eight bits of `key0` or `key2` zero. */
 const UNUSED_KEY = { key0: 2n ** 64n - 1n, key1: 2n ** 64n - 1n, key2: 2 ** 32 - 1 };
@@ -189,6 +193,35 @@ function mixedOf(keys: readonly ServiceKey[], words: Uint32Array): Uint32Array {
   return mixed;
 }
 
+/** `flowHashSum()` of every key, low half first. */
+function hashSumsOf(
+  keys: readonly ServiceKey[],
+  words: Uint32Array,
+  hashKey: FlowHashKey,
+): Uint32Array {
+  const sums = new Uint32Array(keys.length * 2);
+  const multipliers = hashKey.map(halves);
+  keys.forEach(({ vip: { family }, protocol }, key) => {
+    const at = key * KEY_WORDS;
+    const rest = words[at + (family === 4 ? 1 : 4)] ?? 0;
+    const address = family === 4 ? [2] : [5, 6, 7, 8];
+    const ports = family === 4 ? 3 : 9;
+    let [low, high] = multipliers[0] ?? [0, 0];
+    const add = (index: number, word: number): void => {
+      const [multiplierLow, multiplierHigh] = multipliers[index] ?? [0, 0];
+      low += Math.imul(word, multiplierLow) >>> 0;
+      high += productHigh(word, 0, multiplierLow, multiplierHigh);
+    };
+    address.forEach((index, word) => add(index, words[at + word] ?? 0));
+    // The destination port is the upper half of the word of both.
+    add(ports, (rest << 16) >>> 0);
+    add(ports + 1, protocol);
+    sums[key * 2] = low % 2 ** 32;
+    sums[key * 2 + 1] = (high + Math.floor(low / 2 ** 32)) % 2 ** 32;
+  });
+  return sums;
+}
+
 const halves = (value: bigint): readonly [low: number, high: number] => [
   Number(value & 0xffff_ffffn),
   Number(value >> 32n),
@@ -220,7 +253,6 @@ function seedOf(attempt: bigint): bigint {
 
 interface PlacedFamily {
   readonly displacements: Uint32Array;
-  readonly slots: number;
   /** The slot of each of the family's keys. */
   readonly slotOf: Uint32Array;
 }
@@ -231,8 +263,11 @@ function placeFamily(
   words: Uint32Array,
   mixed: Uint32Array,
   seed: bigint,
+  { displacements: buckets, slots }: FamilyShape,
 ): PlacedFamily | null {
-  const { displacements: buckets, slots } = indexShape(own.length);
+  if (own.length > slots) {
+    throw new RangeError(`Cannot index ${own.length} keys of a family: there are ${slots} slots`);
+  }
   const [seedLow, seedHigh] = halves(seed);
   const bucketOf = new Uint32Array(own.length);
   const slotOf = new Uint32Array(own.length);
@@ -273,14 +308,14 @@ function placeFamily(
     }
     const displacement = findDisplacement(group, slotOf, takenBy);
     if (displacement === null) return null;
-    displacements[bucket] = displacement;
+    displacements[bucket] = displacement * SLOT_SCALE;
     for (const index of group) {
       const slot = (slotOf[index] ?? 0) ^ displacement;
       slotOf[index] = slot;
       takenBy[slot] = bucket + 1;
     }
   }
-  return { displacements, slots, slotOf };
+  return { displacements, slotOf };
 }
 
 /** The numbers of buckets that have keys, those with most of them first: they are hardest to place. */
@@ -330,36 +365,24 @@ function refuseTwins(keys: Uint32Array, words: Uint32Array): void {
 }
 
 function assemble(
-  seed: bigint,
-  words: Uint32Array,
+  shape: IndexShape,
   own: readonly [Uint32Array, Uint32Array],
-  placed: readonly [PlacedFamily, PlacedFamily],
-): IndexPlan {
-  const [placed4, placed6] = placed;
-  // Slots first: they need the alignment.
-  const slotsAt4 = IndexHead.size;
-  const slotsAt6 = slotsAt4 + placed4.slots * ServiceSlot.size;
-  const displacementsAt4 = slotsAt6 + placed6.slots * ServiceSlot.size;
-  const displacementsAt6 = displacementsAt4 + placed4.displacements.byteLength;
-  const slotAt = new Uint32Array(words.length / KEY_WORDS);
-  for (const [family, base] of [slotsAt4, slotsAt6].entries()) {
-    const slotOf = placed[family]?.slotOf;
-    own[family]?.forEach((key, index) => {
-      slotAt[key] = base + (slotOf?.[index] ?? 0) * ServiceSlot.size;
+  [placed4, placed6]: readonly [PlacedFamily, PlacedFamily],
+): Pick<IndexPlan, "size" | "slotAt" | "ipv4" | "ipv6"> {
+  const { ipv4, ipv6, size } = indexLayout(shape);
+  const slotAt = new Uint32Array(own[0].length + own[1].length);
+  for (const [keys, { slotsAt }, { slotOf }] of [
+    [own[0], ipv4, placed4],
+    [own[1], ipv6, placed6],
+  ] as const) {
+    keys.forEach((key, index) => {
+      slotAt[key] = slotsAt + (slotOf[index] ?? 0) * ServiceSlot.size;
     });
   }
   return {
-    size: indexBytes(own[0].length, own[1].length),
-    seed,
-    words,
+    size,
     slotAt,
-    ipv4: familyPlan(placed4, slotsAt4, displacementsAt4),
-    ipv6: familyPlan(placed6, slotsAt6, displacementsAt6),
+    ipv4: { layout: ipv4, displacements: placed4.displacements },
+    ipv6: { layout: ipv6, displacements: placed6.displacements },
   };
 }
-
-const familyPlan = (
-  { slots, displacements }: PlacedFamily,
-  slotsAt: number,
-  displacementsAt: number,
-): FamilyPlan => ({ slots, slotsAt, displacements, displacementsAt });

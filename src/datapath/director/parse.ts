@@ -14,7 +14,7 @@ import {
   Ipv6,
   Udp,
 } from "../../packet/headers.ts";
-import { emitFlowHash } from "../flow-hash.ts";
+import { emitFlowHash, type FlowTerm } from "../flow-hash.ts";
 import type { Director, Flow } from "./context.ts";
 import { emitLookupIpv4, emitLookupIpv6, VIP_PROTOCOL } from "./service-index.ts";
 
@@ -45,7 +45,7 @@ export function emitParse(director: Director, forward: (flow: Flow) => void): vo
 }
 
 function emitIpv4(director: Director, forward: (flow: Flow) => void): void {
-  const { p, packet, length, arena, leave, variant } = director;
+  const { p, packet, length, leave, variant } = director;
   packet.require(Ethernet.size + Ipv4.size + LEAST_TRANSPORT, leave.too_short);
   const ip = packet.data.plus(Ethernet.size).as(Ipv4);
   const ports = packet.data.plus(Ethernet.size + Ipv4.size);
@@ -54,7 +54,7 @@ function emitIpv4(director: Director, forward: (flow: Flow) => void): void {
 
   // Packets whose ports are not where we look: ours are dropped, never half forwarded.
   const isVip = (): ReturnType<typeof emitLookupIpv4> =>
-    emitLookupIpv4(p, arena, {
+    emitLookupIpv4(director, {
       destination,
       port: p.constant(0),
       protocol: p.constant(VIP_PROTOCOL),
@@ -73,7 +73,7 @@ function emitIpv4(director: Director, forward: (flow: Flow) => void): void {
   p.leaveIf(ip.flagsFragment.has(IP_MF | IP_OFFSET), fragment);
 
   const protocol = ip.protocol.read();
-  const service = emitLookupIpv4(p, arena, {
+  const service = emitLookupIpv4(director, {
     destination,
     port: ports.plus(2).place(2).read(),
     protocol,
@@ -83,17 +83,15 @@ function emitIpv4(director: Director, forward: (flow: Flow) => void): void {
   const ipLength = ip.totalLength.read().toHost();
   p.require(ipLength.ge(Ipv4.size + LEAST_TRANSPORT), leave.malformed);
   p.require(ipLength.add(Ethernet.size).le(length), leave.malformed);
-  const hash = emitFlowHash(p, variant.hashKey, [
-    ip.source.read(),
-    destination,
-    ports.place(4).read(),
-    protocol,
+  const hash = emitFlowHash(p, variant.hashKey, service.slot.hashSum.read(), [
+    [1, ip.source.read()],
+    [3, ports.place(2).read()],
   ]);
   forward({ family: 4, service: service.slot, hash, ipLength, trafficClass: ip.tos.read() });
 }
 
 function emitIpv6(director: Director, forward: (flow: Flow) => void): void {
-  const { p, packet, length, arena, leave, variant } = director;
+  const { p, packet, length, leave, variant } = director;
   packet.require(Ethernet.size + Ipv6.size + LEAST_TRANSPORT, leave.too_short);
   const ip = packet.data.plus(Ethernet.size).as(Ipv6);
   const ports = packet.data.plus(Ethernet.size + Ipv6.size);
@@ -103,7 +101,7 @@ function emitIpv6(director: Director, forward: (flow: Flow) => void): void {
 
   const toVip = (then: "fragment" | "ip_options") =>
     p.exit(() => {
-      const vip = emitLookupIpv6(p, arena, {
+      const vip = emitLookupIpv6(director, {
         high,
         low,
         port: p.constant(0),
@@ -122,7 +120,7 @@ function emitIpv6(director: Director, forward: (flow: Flow) => void): void {
     p.leaveIf(extension, toVip("ip_options"));
     p.goto(leave.not_a_service);
   });
-  const service = emitLookupIpv6(p, arena, {
+  const service = emitLookupIpv6(director, {
     high,
     low,
     port: ports.plus(2).place(2).read(),
@@ -136,13 +134,10 @@ function emitIpv6(director: Director, forward: (flow: Flow) => void): void {
   p.require(payloadLength.ge(LEAST_TRANSPORT), leave.malformed);
   const ipLength = payloadLength.add(Ipv6.size);
   p.require(ipLength.add(Ethernet.size).le(length), leave.malformed);
-  const words = [
-    ...[0, 4, 8, 12].map((at) => ip.source.word(at, 4).read()),
-    ...[0, 4, 8, 12].map((at) => ip.destination.word(at, 4).read()),
-    ports.place(4).read(),
-    nextHeader,
-  ];
-  const hash = emitFlowHash(p, variant.hashKey, words);
+  const hash = emitFlowHash(p, variant.hashKey, service.slot.hashSum.read(), [
+    ...[0, 4, 8, 12].map((at, index): FlowTerm => [index + 1, ip.source.word(at, 4).read()]),
+    [9, ports.place(2).read()],
+  ]);
   const trafficClass = versionClassFlow.shr(20).and(0xff);
   forward({ family: 6, service: service.slot, hash, ipLength, trafficClass });
 }

@@ -15,7 +15,7 @@ import { xdp, XDP_DROP, XDP_PASS } from "../../bpf/xdp.ts";
 import { ArenaAccess } from "../arena.ts";
 import { counterOffset, emitCount } from "../counters.ts";
 import { directorReasons } from "../reasons.ts";
-import { forwardersOf, type Forwarder } from "./forward.ts";
+import { emitForward } from "./forward.ts";
 import type { Director, Leave } from "./context.ts";
 import { emitParse } from "./parse.ts";
 import { emitSelect } from "./select.ts";
@@ -55,20 +55,6 @@ export function directorProgram(variant: DirectorVariant): Program {
       leave,
       variant,
     };
-    const forwarders: readonly Forwarder[] = forwardersOf(variant);
-    emitParse(director, (flow) => {
-      const chosen = emitSelect(director, flow);
-      // Services whose pools have no members: every bucket is without an owner, nothing comes here.
-      if (forwarders.length === 0) p.goto(leave.internal);
-      for (const forwarder of forwarders) {
-        const isLast = forwarder === forwarders.at(-1);
-        if (isLast) {
-          p.require(chosen.forwarding.eq(forwarder.code), leave.internal);
-          forwarder.emit(director, flow, chosen);
-        } else {
-          p.if(chosen.forwarding.eq(forwarder.code), () => forwarder.emit(director, flow, chosen));
-        }
-      }
-    });
+    emitParse(director, (flow) => emitForward(director, flow, emitSelect(director, flow)));
   });
 }

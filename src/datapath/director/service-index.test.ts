@@ -4,54 +4,76 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { indexBytes } from "../../model/arena-size.ts";
+import { type IndexShape, indexLayout, indexShape } from "../../model/arena-size.ts";
 import type { IpAddress } from "../../net/address.ts";
 import { ip } from "../../net/address.ts";
+import { DEFAULT_HASH_KEY, flowHash, flowHashKey } from "../flow-hash.ts";
 import { Random } from "../fuzz-fixture.ts";
 import { IndexHead, ServiceSlot } from "../layout.ts";
-import { planIndex, writeIndex } from "./index-plan.ts";
+import { type IndexPlan, planIndex, writeIndex } from "./index-plan.ts";
 import { keyOf, type ServiceKey, type ServiceTarget, VIP_PROTOCOL } from "./service-index.ts";
 
 interface ServiceEntry extends ServiceKey {
   readonly target: ServiceTarget;
 }
 
-/** The index of `entries` that will lie at `OFFSET`. */
-function buildIndex(entries: readonly ServiceEntry[]): Uint8Array {
-  const plan = planIndex(entries);
-  const out = new Uint8Array(plan.size);
-  writeIndex(plan, (key) => entries[key]?.target ?? null, OFFSET, out);
-  return out;
+interface Index {
+  readonly shape: IndexShape;
+  readonly bytes: Uint8Array;
 }
 
-const OFFSET = 0x4_0000;
+const HASH_KEY = flowHashKey(DEFAULT_HASH_KEY);
 const MASK = (1n << 64n) - 1n;
 
-/** The target of `key` in an index that lies at `OFFSET`, or `null`. */
-function find(index: Uint8Array, key: ServiceKey): ServiceTarget | null {
-  const head = IndexHead.read(index);
+/** The shape an index of these keys has when nothing else is asked for. */
+function shapeFor(keys: readonly ServiceKey[]): IndexShape {
+  const ofIpv4 = keys.filter(({ vip }) => vip.family === 4).length;
+  return indexShape(ofIpv4, keys.length - ofIpv4);
+}
+
+const plan = (keys: readonly ServiceKey[], shape = shapeFor(keys)): IndexPlan =>
+  planIndex(keys, shape, HASH_KEY);
+
+function buildIndex(entries: readonly ServiceEntry[], shape = shapeFor(entries)): Index {
+  const planned = plan(entries, shape);
+  const bytes = new Uint8Array(planned.size);
+  writeIndex(planned, (key) => entries[key]?.target ?? null, bytes);
+  return { shape, bytes };
+}
+
+interface Found extends ServiceTarget {
+  readonly hashSum: bigint;
+}
+
+/** What the slot of `key` says, or `null`. */
+function findSlot({ shape, bytes: index }: Index, key: ServiceKey): Found | null {
+  const { seed } = IndexHead.read(index);
   const own = keyOf(key);
-  const [displacements, displacementMask, slots, slotMask] =
-    key.vip.family === 4
-      ? [head.ipv4Displacements, head.ipv4DisplacementMask, head.ipv4Slots, head.ipv4SlotMask]
-      : [head.ipv6Displacements, head.ipv6DisplacementMask, head.ipv6Slots, head.ipv6SlotMask];
+  const layout = indexLayout(shape)[key.vip.family === 4 ? "ipv4" : "ipv6"];
   let mixed = own.key0 * 0x9e3779b97f4a7c15n;
   if (key.vip.family === 6) {
     mixed += own.key1 * 0x94d049bb133111ebn + BigInt(own.key2) * 0xbf58476d1ce4e5b9n;
   }
   const bytes = (mixed & MASK).toString(16).padStart(16, "0").match(/../g) ?? [];
-  const hash = (BigInt(`0x${bytes.toReversed().join("")}`) * head.seed) & MASK;
+  const hash = (BigInt(`0x${bytes.toReversed().join("")}`) * seed) & MASK;
   const low = Number((hash >> 20n) & 0xffff_ffffn);
   const high = Number(hash >> 40n);
   const view = new DataView(index.buffer, index.byteOffset, index.byteLength);
-  const at = displacements - OFFSET + ((low & displacementMask) >>> 0) * 4;
-  const slot = ((high ^ view.getUint32(at, true)) & slotMask) >>> 0;
-  const { key0, key1, key2, ...target } = ServiceSlot.read(
+  const at = layout.displacementsAt + ((low & (layout.displacements - 1)) >>> 0) * 4;
+  // Displacements are kept multiplied by the size of a slot.
+  const slot = ((high ^ (view.getUint32(at, true) / ServiceSlot.size)) & (layout.slots - 1)) >>> 0;
+  const { key0, key1, key2, ...found } = ServiceSlot.read(
     index,
-    slots - OFFSET + slot * ServiceSlot.size,
+    layout.slotsAt + slot * ServiceSlot.size,
   );
-  const isFound = key0 === own.key0 && key1 === own.key1 && key2 === own.key2;
-  return isFound ? target : null;
+  return key0 === own.key0 && key1 === own.key1 && key2 === own.key2 ? found : null;
+}
+
+function find(index: Index, key: ServiceKey): ServiceTarget | null {
+  const slot = findSlot(index, key);
+  if (slot === null) return null;
+  const { hashSum: _, ...found } = slot;
+  return found;
 }
 
 const target = (number: number): ServiceTarget => ({
@@ -59,7 +81,6 @@ const target = (number: number): ServiceTarget => ({
   bucketMask: number + 1,
   members: number + 2,
   counter: number + 3,
-  memberCounters: number + 4,
 });
 
 /** `count` entries with keys of their own, of both families, some of them a VIP alone. */
@@ -107,8 +128,7 @@ for (const count of [0, 1, 2, 10, 1000, 20_000]) {
     const random = new Random(seed + count);
     const entries = randomEntries(random, count);
     const index = buildIndex(entries);
-    const ofIpv4 = entries.filter(({ vip }) => vip.family === 4).length;
-    assert.equal(index.length, indexBytes(ofIpv4, entries.length - ofIpv4));
+    assert.equal(index.bytes.length, indexLayout(index.shape).size);
     for (const entry of entries) assert.deepEqual(find(index, entry), entry.target);
 
     const keys = new Set(
@@ -185,19 +205,57 @@ test("buildIndex() refuses two entries with the same key", () => {
 
 test("a plan is written again with what has changed, wherever the index lies", () => {
   const entries = randomEntries(new Random(seed), 300);
-  const plan = planIndex(entries);
-  const first = new Uint8Array(plan.size);
-  writeIndex(plan, (key) => entries[key]?.target ?? null, OFFSET, first);
+  const planned = plan(entries);
+  const shape = shapeFor(entries);
+  const first = new Uint8Array(planned.size);
+  writeIndex(planned, (key) => entries[key]?.target ?? null, first);
   const changed = entries.map((entry, key) => ({ ...entry, target: target(key + 1000) }));
   // Regions of the arena are parts of one memory.
-  const memory = new Uint8Array(plan.size + 128);
-  const second = memory.subarray(64, 64 + plan.size);
-  writeIndex(plan, (key) => changed[key]?.target ?? null, OFFSET, second);
-  for (const entry of entries) assert.deepEqual(find(first, entry), entry.target);
-  for (const entry of changed) assert.deepEqual(find(second, entry), entry.target);
+  const memory = new Uint8Array(planned.size + 128);
+  const second = memory.subarray(64, 64 + planned.size);
+  writeIndex(planned, (key) => changed[key]?.target ?? null, second);
+  for (const entry of entries) assert.deepEqual(find({ shape, bytes: first }, entry), entry.target);
+  for (const entry of changed)
+    assert.deepEqual(find({ shape, bytes: second }, entry), entry.target);
   assert.ok(
-    [...memory.subarray(0, 64), ...memory.subarray(64 + plan.size)].every((byte) => byte === 0),
+    [...memory.subarray(0, 64), ...memory.subarray(64 + planned.size)].every((byte) => byte === 0),
   );
+});
+
+test("an index may have more room than its entries need, and never less", () => {
+  const entries = randomEntries(new Random(seed), 30);
+  for (const shape of [indexShape(30, 30), indexShape(20_000, 1000)]) {
+    const index = buildIndex(entries, shape);
+    for (const entry of entries) assert.deepEqual(find(index, entry), entry.target);
+  }
+  const ofIpv6 = entries.filter(({ vip }) => vip.family === 6);
+  assert.throws(() => buildIndex(ofIpv6, indexShape(30, 0)), RangeError);
+});
+
+test("a slot holds what its VIP, port and protocol add to the flow hash", () => {
+  const random = new Random(seed);
+  for (const entry of randomEntries(random, 200)) {
+    const { vip, port, protocol } = entry;
+    if (protocol === VIP_PROTOCOL) continue;
+    const view = new DataView(vip.bytes.buffer, vip.bytes.byteOffset, vip.bytes.byteLength);
+    const words = Array.from({ length: vip.bytes.length / 4 }, (_, word) =>
+      view.getUint32(word * 4, true),
+    );
+    const source = words.map(() => random.below(2 ** 32));
+    const sourcePort = random.below(2 ** 16);
+    const portRaw = ((port & 0xff) << 8) | (port >> 8);
+    const ports = ((portRaw << 16) | sourcePort) >>> 0;
+    const whole = flowHash(HASH_KEY, [...source, ...words, ports, protocol]);
+    // The rest of the sum, as the program adds it, through a key whose k0 is the slot's.
+    const { hashSum = 0n } = findSlot(buildIndex([entry]), entry) ?? {};
+    const key = [hashSum, ...HASH_KEY.slice(1)];
+    const rest = [...source, ...words.map(() => 0), sourcePort, 0];
+    assert.equal(
+      flowHash(key, rest),
+      whole,
+      JSON.stringify(entry, (_, v) => (typeof v === "bigint" ? String(v) : v)),
+    );
+  }
 });
 
 test("buildIndex() is a function of its entries, whatever their order", () => {
@@ -211,7 +269,7 @@ test("buildIndex() is a function of its entries, whatever their order", () => {
 test("indexes grow by their entries, not faster", () => {
   for (const count of [10, 100, 1000, 5000]) {
     // At most four slots and four displacements an entry, and the heads.
-    const bytesPerEntry = planIndex(randomEntries(new Random(seed), count)).size / count;
+    const bytesPerEntry = plan(randomEntries(new Random(seed), count)).size / count;
     assert.ok(bytesPerEntry <= 4 * ServiceSlot.size + 16 + (IndexHead.size + 136) / count);
   }
 });

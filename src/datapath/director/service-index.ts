@@ -6,7 +6,8 @@
  *     h    = swapBytes(mix(key)) * seed                         64 bits, the seed odd
  *     slot = (h >> 40) ^ displacements[(h >> 20) & mask]
  *
- * The slot holds the whole key, so a packet that is no service's never matches. The look-up emitted
+ * How large the tables are is a constant of the program, and what it multiplies by the size of a slot
+ * is kept multiplied. The slot holds the whole key, so a packet that is no service's never matches. The look-up emitted
  * here and the layout (`index-plan.ts`) must agree; the tests compare them key by key.
  *
  * Beside one slot for each service address there is one for each VIP alone (port 0, protocol 256),
@@ -15,10 +16,11 @@
 import type { FunctionBuilder } from "../../bpf/function.ts";
 import type { RecordOf } from "../../bpf/layout.ts";
 import { all, type Condition, type Lazy, type Value } from "../../bpf/value.ts";
-import type { Place, View } from "../../bpf/view.ts";
+import type { Pointer, View } from "../../bpf/view.ts";
+import { arenaRecordBytes, indexLayout } from "../../model/arena-size.ts";
 import type { IpAddress } from "../../net/address.ts";
-import type { ArenaAccess } from "../arena.ts";
 import { ArenaHeader, IndexHead, ServiceSlot } from "../layout.ts";
+import type { Director } from "./context.ts";
 
 /** The protocol of the slot that stands for a VIP as such: a number that fits no packet's eight bits. */
 export const VIP_PROTOCOL = 256;
@@ -32,7 +34,10 @@ export interface ServiceKey {
 }
 
 /** What a slot says of its service, next to the key. */
-export type ServiceTarget = Omit<RecordOf<typeof ServiceSlot.fields>, "key0" | "key1" | "key2">;
+export type ServiceTarget = Omit<
+  RecordOf<typeof ServiceSlot.fields>,
+  "key0" | "key1" | "key2" | "hashSum"
+>;
 
 /**
  * A product's high bits depend on all of the key, its low ones only on what is below them. So bytes
@@ -45,11 +50,14 @@ export const M3 = 0x94d049bb133111ebn;
 /** The bits of the hash that choose the displacement and the slot: 20 and 24, more than an arena holds. */
 export const BUCKET_SHIFT = 20;
 export const SLOT_SHIFT = 40;
+/** What displacements are multiplied by. */
+export const SLOT_SCALE = ServiceSlot.size;
+
+type Lookup = Pick<Director, "p" | "arena" | "variant">;
 
 /** Emits the look-up of an IPv4 service; `found` holds where the packet has one. */
 export function emitLookupIpv4(
-  p: FunctionBuilder,
-  arena: ArenaAccess,
+  director: Lookup,
   key: { readonly destination: Value; readonly port: Value; readonly protocol: Value },
 ): { readonly slot: View<typeof ServiceSlot.fields>; readonly found: Lazy } {
   const key0 = key.destination
@@ -57,20 +65,13 @@ export function emitLookupIpv4(
     .u64()
     .or(key.port.raw().u64().shl(32))
     .or(key.protocol.u64().shl(48));
-  const head = currentHead(p, arena);
-  const slot = emitSlot(arena, key0.mul(constant(p, M1)), head.seed, {
-    displacements: head.ipv4Displacements.read(),
-    displacementMask: head.ipv4DisplacementMask.read(),
-    slots: head.ipv4Slots.read(),
-    slotMask: head.ipv4SlotMask.read(),
-  });
+  const slot = emitSlot(director, "ipv4", key0.mul(constant(director.p, M1)));
   return { slot, found: () => slot.key0.eq(key0) };
 }
 
 /** Emits the look-up of an IPv6 service; `found` holds where the packet has one. */
 export function emitLookupIpv6(
-  p: FunctionBuilder,
-  arena: ArenaAccess,
+  director: Lookup,
   key: {
     /** Bytes 0 to 7 and 8 to 15 of the address as 64-bit host numbers. */
     readonly high: Value;
@@ -81,17 +82,12 @@ export function emitLookupIpv6(
 ): { readonly slot: View<typeof ServiceSlot.fields>; readonly found: Lazy } {
   const { high, low } = key;
   const key2 = key.port.raw().or(key.protocol.shl(16)).u32();
-  const head = currentHead(p, arena);
+  const { p } = director;
   const mixed = high
     .mul(constant(p, M1))
     .add(low.mul(constant(p, M3)))
     .add(key2.u64().mul(constant(p, M2)));
-  const slot = emitSlot(arena, mixed, head.seed, {
-    displacements: head.ipv6Displacements.read(),
-    displacementMask: head.ipv6DisplacementMask.read(),
-    slots: head.ipv6Slots.read(),
-    slotMask: head.ipv6SlotMask.read(),
-  });
+  const slot = emitSlot(director, "ipv6", mixed);
   const found = (): Condition =>
     all(
       () => slot.key2.eq(key2),
@@ -101,32 +97,37 @@ export function emitLookupIpv6(
   return { slot, found };
 }
 
-interface FamilyHead {
-  readonly displacements: Value;
-  readonly displacementMask: Value;
-  readonly slots: Value;
-  readonly slotMask: Value;
-}
-
-function currentHead(p: FunctionBuilder, arena: ArenaAccess): View<typeof IndexHead.fields> {
-  return arena.record(IndexHead, arena.fixed(ArenaHeader, 0).index.read());
-}
-
 function emitSlot(
-  arena: ArenaAccess,
+  { arena, variant: { maps } }: Lookup,
+  family: "ipv4" | "ipv6",
   mixed: Value,
-  seed: Place,
-  head: FamilyHead,
 ): View<typeof ServiceSlot.fields> {
-  const hash = mixed.toNetwork().raw().mul(seed);
-  const bucket = hash.shr(BUCKET_SHIFT).u32().and(head.displacementMask);
-  const displacement = arena
-    .pointer(4, head.displacements.add(bucket.shl(2)))
-    .place(4)
-    .read();
-  const slot = hash.shr(SLOT_SHIFT).u32().xor(displacement).and(head.slotMask);
-  return arena.record(ServiceSlot, head.slots.add(slot.shl(6)));
+  const { slots, slotsAt, displacements, displacementsAt } = indexLayout(maps.index)[family];
+  const start = arena.pointer(IndexHead.size, arena.fixed(ArenaHeader, 0).index.read());
+  const hash = mixed.toNetwork().raw().mul(start.as(IndexHead).seed);
+  const bucket = hash
+    .shr(BUCKET_SHIFT - Math.log2(DISPLACEMENT_BYTES))
+    .unchanged(4)
+    .and((displacements - 1) * DISPLACEMENT_BYTES);
+  const displacement = within(start, bucket, displacementsAt).place(DISPLACEMENT_BYTES).read();
+  const slot = hash
+    .shr(SLOT_SHIFT - Math.log2(SLOT_SCALE))
+    .u32()
+    .xor(displacement)
+    .and((slots - 1) * SLOT_SCALE);
+  return within(start, slot, slotsAt).as(ServiceSlot);
 }
+
+/** A record of an index that begins at `start`. The arena reaches as far behind its end as an index does. */
+function within(start: Pointer, distance: Value, constant: number): Pointer {
+  return constant <= CONSTANT_MAX
+    ? start.plus(distance).plus(constant)
+    : start.plus(distance.add(constant));
+}
+
+const DISPLACEMENT_BYTES = arenaRecordBytes.displacement;
+/** The offset in an instruction has 15 bits, and a slot's fields come on top. */
+const CONSTANT_MAX = 0x7fff - ServiceSlot.size;
 
 const constant = (p: FunctionBuilder, value: bigint): Value => p.constant(value, 8);
 

@@ -1,0 +1,14 @@
+/** The flow hash of all its words, where no service has a part of it ready. */
+import type { FunctionBuilder } from "../src/bpf/function.ts";
+import type { Value } from "../src/bpf/value.ts";
+import { emitFlowHash, type FlowHashKey, type FlowTerm } from "../src/datapath/flow-hash.ts";
+
+/** Emits the hash of `words`, 32-bit values zero-extended to 64; returns a 32-bit value. */
+export function emitWholeHash(
+  p: FunctionBuilder,
+  key: FlowHashKey,
+  words: readonly Value[],
+): Value {
+  const terms = words.map((word, index): FlowTerm => [index + 1, word]);
+  return emitFlowHash(p, key, p.constant(key[0] ?? 0n, 8), terms);
+}
