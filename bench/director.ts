@@ -8,7 +8,7 @@ import type { MapSpec, ProgramImage } from "../src/bpf/image.ts";
 import { CounterMemory } from "../src/datapath/counter-memory.ts";
 import { directorMaps, trafficCounter } from "../src/datapath/director/maps.ts";
 import { directorProgram } from "../src/datapath/director/program.ts";
-import type { DirectorVariant } from "../src/datapath/director/variant.ts";
+import type { DirectorVariant, Features } from "../src/datapath/director/variant.ts";
 import { ArenaHeader, ServiceSlot } from "../src/datapath/layout.ts";
 import { directorReasonIndex, type DirectorReason } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts";
@@ -16,6 +16,7 @@ import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { makePinDirectory, replacePin } from "../src/kernel/pins.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
 import { indexLayout } from "../src/model/arena-size.ts";
+import { defaultTunnels } from "../src/model/model.ts";
 import { type Mac, mac } from "../src/net/mac.ts";
 import {
   arenaBytesFor,
@@ -53,8 +54,11 @@ export class BenchDirector {
       hashKey: HASH_KEY,
       ifindex: IFINDEX,
       mac: mac(DIRECTOR_MAC),
-      ...featuresOf(state),
-      ...options.features,
+      addresses: { ipv4: null, ipv6: null },
+      tunnels: defaultTunnels,
+      outerSources: { ipv4: null, ipv6: null },
+      vlanTags: 0,
+      features: { ...featuresOf(state), ...options.features },
     };
     const specs = [maps.arena.map, maps.counters.map];
     this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
@@ -126,7 +130,7 @@ export class BenchDirector {
 
 export interface DirectorOptions {
   /** Features beyond those the state needs. */
-  readonly features?: Partial<DirectorVariant>;
+  readonly features?: Partial<Features>;
   /** The MACs of neighbours; all are known unless given. */
   readonly neighbours?: (id: NextHopId) => Mac | null;
   /** Who owns a pool's buckets; as planned unless given. */

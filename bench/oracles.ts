@@ -17,6 +17,7 @@ import type { Counters } from "../src/datapath/counters.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
 import type { FlowHashKey } from "../src/datapath/flow-hash.ts";
 import { type Random, randomFrame, randomPacket } from "../src/datapath/fuzz-fixture.ts";
+import { ForwardingCode } from "../src/datapath/layout.ts";
 import { agentReasons, directorReasons } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
@@ -122,7 +123,9 @@ const plainDirector = async (way: DirectorWay): Promise<OracleWorld> =>
 async function everyExit(way: DirectorWay, own: readonly PoolName[]): Promise<OracleWorld> {
   const names = [...own, "noBackend", "unresolved", "noPath", "noForwarding"] as const;
   const director = await BenchDirector.open(fixtureState(names, [formatIp(FIRST_VIP[4])]), {
-    features: { l2: way === "l2", ipipOverIpv4: way === "ipip4" },
+    features: {
+      forwardings: [way === "l2" ? ForwardingCode.l2 : ForwardingCode.ipipOverIpv4],
+    },
     neighbours: fixtureMacOf,
     owners: ownersOf,
   });

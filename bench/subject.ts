@@ -5,6 +5,7 @@
 import { compile } from "../src/bpf/program.ts";
 import { xdp, XDP_TX } from "../src/bpf/xdp.ts";
 import { formatPacket } from "../src/packet/format.ts";
+import { ForwardingCode } from "../src/datapath/layout.ts";
 import { referenceDirector } from "../src/datapath/reference/director.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
 import type { DesiredState } from "../src/plan/desired-state.ts";
@@ -123,7 +124,11 @@ export class Stage {
   }
 }
 
-const ALL = { ipv4: true, ipv6: true, l2: true, ipipOverIpv4: true, ipipOverIpv6: true } as const;
+const ALL = {
+  ipv4: true,
+  ipv6: true,
+  forwardings: Object.values(ForwardingCode).filter((code) => code !== ForwardingCode.none),
+} as const;
 const NOTHING = new Uint8Array();
 
 const keyOf = ({ family, way, services, pools, backendsPerPool }: World): string =>

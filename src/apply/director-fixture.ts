@@ -7,7 +7,7 @@ import { compile } from "../bpf/program.ts";
 import { CounterMemory } from "../datapath/counter-memory.ts";
 import { directorMaps, trafficCounter } from "../datapath/director/maps.ts";
 import { directorProgram } from "../datapath/director/program.ts";
-import type { DirectorVariant } from "../datapath/director/variant.ts";
+import type { DirectorVariant, Features } from "../datapath/director/variant.ts";
 import { flowHashKey } from "../datapath/flow-hash.ts";
 import { ForwardingCode, NO_OWNER } from "../datapath/layout.ts";
 import { directorReasons } from "../datapath/reasons.ts";
@@ -16,6 +16,7 @@ import { type BpfMap, createMap } from "../kernel/maps.ts";
 import { possibleCpuLimit } from "../kernel/possible-cpus.ts";
 import { type BpfProgram, loadProgram } from "../kernel/programs.ts";
 import { TestRun } from "../kernel/test-run.ts";
+import { defaultTunnels } from "../model/model.ts";
 import { formatIp, ip, type IpAddress } from "../net/address.ts";
 import { type Mac, mac } from "../net/mac.ts";
 import { IPPROTO_TCP, IPPROTO_UDP } from "../packet/headers.ts";
@@ -39,6 +40,14 @@ export const DIRECTOR_6 = "2001:db8:20::1";
 export const BACKEND_L2 = "198.51.100.11";
 export const BACKEND_4 = "203.0.113.12";
 export const BACKEND_6 = "2001:db8:21::12";
+
+/** What a variant is when nothing special is asked for. */
+export const plainVariant = {
+  addresses: { ipv4: null, ipv6: null },
+  tunnels: defaultTunnels,
+  outerSources: { ipv4: null, ipv6: null },
+  vlanTags: 0,
+} as const;
 
 /** The interface packets come in by, and the other one. */
 export const IFINDEX = 7;
@@ -202,7 +211,7 @@ export class DirectorUnderTest {
   readonly #counters: CounterMemory;
   readonly #unmap: () => void;
 
-  constructor(state: DesiredState, features: Partial<DirectorVariant> = {}) {
+  constructor(state: DesiredState, features: Partial<Features> = {}) {
     this.#state = state;
     const memberCount = state.pools.reduce((sum, pool) => sum + pool.members.length, 0);
     const declared = directorMaps({
@@ -224,8 +233,8 @@ export class DirectorUnderTest {
       hashKey: HASH_KEY,
       ifindex: IFINDEX,
       mac: mac(DIRECTOR_MAC),
-      ...featuresOf(state),
-      ...features,
+      ...plainVariant,
+      features: { ...featuresOf(state), ...features },
     };
     const image = compile(directorProgram(variant));
     this.program = loadProgram(image, (spec) => this.#map(spec).fd);
@@ -234,7 +243,7 @@ export class DirectorUnderTest {
 
   static async open(
     state: DesiredState = stateOf(),
-    features: Partial<DirectorVariant> = {},
+    features: Partial<Features> = {},
   ): Promise<DirectorUnderTest> {
     const director = new DirectorUnderTest(state, features);
     await director.tables.publish(state, ownersOf);

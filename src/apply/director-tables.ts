@@ -12,7 +12,14 @@ import {
   VIP_PROTOCOL,
 } from "../datapath/director/service-index.ts";
 import type { FlowHashKey } from "../datapath/flow-hash.ts";
-import { ArenaHeader, Bucket, ForwardingCode, Member, wayOf } from "../datapath/layout.ts";
+import {
+  ArenaHeader,
+  Bucket,
+  ForwardingCode,
+  HashWords,
+  Member,
+  wayOf,
+} from "../datapath/layout.ts";
 import type { IndexShape } from "../model/arena-size.ts";
 import { OUTER_TTL } from "../datapath/director/forward.ts";
 import { type IpAddress, sameIp } from "../net/address.ts";
@@ -164,6 +171,9 @@ export class DirectorTables {
   }
 }
 
+const FIVE_TUPLE =
+  HashWords.sourcePort | HashWords.vip | HashWords.servicePort | HashWords.protocol;
+
 function memberRecord(member: DesiredMember): Parameters<typeof Member.encode>[0] {
   const { forwarding, address, path } = member;
   const way = wayOf(forwarding, path?.ifindex ?? 0);
@@ -242,6 +252,9 @@ function targetsOf(
     return (ofServices[service.counter] ??= {
       ...pool,
       counter: counterOffset(trafficCounter(service.counter)),
+      hashWords: FIVE_TUPLE,
+      wide: 0,
+      codePoints: 0,
     });
   };
 }

@@ -26,7 +26,7 @@ import { NetlinkError } from "../kernel/netlink.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import { type RtnetlinkEvent, RtnetlinkEvents } from "../kernel/rtnetlink-events.ts";
-import type { BackendState, DirectorConfig } from "../model/model.ts";
+import { type BackendState, defaultTunnels, type DirectorConfig } from "../model/model.ts";
 import { formatIp } from "../net/address.ts";
 import { formatMac } from "../net/mac.ts";
 import {
@@ -345,8 +345,12 @@ export class Director implements DirectorControl {
       .join();
     if (attached === this.#attached && links.every(({ ifindex }) => held.has(ifindex))) return;
     this.#attachments = await this.#datapath.attach(links, this.#config.xdpMode, {
-      ...featuresOf(this.#state),
+      features: featuresOf(this.#state),
       hashKey: this.#hashKey,
+      addresses: { ipv4: null, ipv6: null },
+      tunnels: defaultTunnels,
+      outerSources: { ipv4: null, ipv6: null },
+      vlanTags: 0,
     });
     this.#attached = attached;
   }

@@ -11,9 +11,11 @@ import {
   Counter,
   ForwardingCode,
   IndexHead,
+  Limits,
   Member,
   NextHop,
   NO_OWNER,
+  PortBranches,
   ServiceSlot,
   wayOf,
 } from "./layout.ts";
@@ -45,9 +47,11 @@ const tables: readonly { layout: Layout; text: string }[] = [
         24   4 bucketMask
         28   4 members
         32   4 counter
-        36   4 _aligned
+        36   4 hashWords
         40   8 hashSum
-        48  16 _reserved`,
+        48   4 wide
+        52   4 codePoints
+        56   8 _reserved`,
   },
   {
     layout: Bucket,
@@ -78,7 +82,29 @@ const tables: readonly { layout: Layout; text: string }[] = [
          0   8 addresses
          8   4 sourceRest
         12   4 ifindex
-        16  16 _reserved`,
+        16   4 outerTag
+        20   4 innerTag
+        24   4 tagBytes
+        28   4 _reserved`,
+  },
+  {
+    layout: PortBranches,
+    text: `
+      struct port_branches 16
+         0   4 tcp
+         4   4 udp
+         8   4 other
+        12   4 _reserved`,
+  },
+  {
+    layout: Limits,
+    text: `
+      struct limits 64
+         0   8 clock
+         8   8 interval
+        16   8 burst
+        24   8 timeExceeded
+        32  32 _reserved`,
   },
   {
     layout: Counter,
@@ -141,7 +167,7 @@ for (const [whose, reasons] of [
     for (const { name, meaning, fate } of reasons) {
       assert.match(name, /^[a-z]+(_[a-z]+)*$/);
       assert.match(meaning, /^[A-Z].{5,}[^.]$/);
-      assert.ok(["forwarded", "passed", "dropped"].includes(fate));
+      assert.ok(["forwarded", "passed", "dropped", "answered"].includes(fate));
     }
   });
 }
@@ -163,6 +189,9 @@ test("the order of the director's reasons is that of its counters and only grows
       "too_big",
       "no_headroom",
       "internal",
+      "time_exceeded",
+      "time_exceeded_silent",
+      "rate_limited",
     ],
   );
   assert.equal(directorReasonIndex("malformed"), 5);

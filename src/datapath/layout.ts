@@ -45,12 +45,37 @@ export const ServiceSlot = struct(
     members: u32,
     /** Offset of the service's counter in a CPU's region. */
     counter: u32,
-    _aligned: pad(4),
-    /** What VIP, port and protocol add to the flow hash, the same for all flows: `flowHashSum()`. */
+    /** Which words of the packet the service's hash key has: `HashWords`. */
+    hashWords: u32,
+    /** What VIP, port and protocol add to the flow hash, the same for all flows. */
     hashSum: u64,
-    _reserved: pad(16),
+    /** Where services go on that a single key does not find, as a `Branch` to `PortBranches`; 0 is none. */
+    wide: u32,
+    /** Offset of a byte for each member of the pool: what a `dscp` member knows this VIP by. */
+    codePoints: u32,
+    _reserved: pad(8),
   },
   { size: 64 },
+);
+
+/** Bits of `ServiceSlot.hashWords`. */
+export const HashWords = { sourcePort: 1, vip: 2, servicePort: 4, protocol: 8 } as const;
+
+/**
+ * Services with ranges of ports, all ports or prefixes of addresses are found by branches: first by the
+ * bits of the address behind those that the index was asked with, eight at a time, then by protocol,
+ * then by the port, its upper byte first. A branch is 0 for nothing; odd, less 1, where the search
+ * ends; else the offset of `BRANCHES` more.
+ */
+export const BRANCHES = 256;
+export const BRANCH_SIZE = 4;
+export const BRANCH_END = 1;
+
+/** Where the search by address ends: for each kind of protocol a branch, in the end to a `ServiceSlot`. */
+export const PortBranches = struct(
+  "port_branches",
+  { tcp: u32, udp: u32, other: u32, _reserved: pad(4) },
+  { size: 16 },
 );
 
 /**
@@ -62,7 +87,19 @@ export const Bucket = struct("bucket", { owner: u16, chain: u16 }, { size: 4 });
 export const NO_OWNER = 0xffff;
 
 /** How a member's packets leave; 0 is an unused record. */
-export const ForwardingCode = { none: 0, l2: 1, ipipOverIpv4: 2, ipipOverIpv6: 3 } as const;
+export const ForwardingCode = {
+  none: 0,
+  l2: 1,
+  ipipOverIpv4: 2,
+  ipipOverIpv6: 3,
+  greOverIpv4: 4,
+  greOverIpv6: 5,
+  fouOverIpv4: 6,
+  fouOverIpv6: 7,
+  gueOverIpv4: 8,
+  gueOverIpv6: 9,
+  dscp: 10,
+} as const;
 export type ForwardingCode = (typeof ForwardingCode)[keyof typeof ForwardingCode];
 
 /** A backend as a member of one pool: one cache line. */
@@ -112,12 +149,36 @@ export const NextHop = struct(
     sourceRest: u32,
     /** Interface it is reached by. */
     ifindex: u32,
-    _reserved: pad(16),
+    /** VLAN tags it is sent with, each as it lies in the frame, and their bytes: 0, 4 or 8. */
+    outerTag: u32,
+    innerTag: u32,
+    tagBytes: u32,
+    _reserved: pad(4),
   },
   { size: 32 },
 );
 
 /** The group bit of the destination (IEEE 802): the lowest of its first byte. */
 export const UNRESOLVED = 1;
+
+/**
+ * What bounds the errors a director answers with: the generic cell rate algorithm (ITU-T I.371), one
+ * for each kind. Times are nanoseconds of the monotonic clock.
+ */
+export const Limits = struct(
+  "limits",
+  {
+    /** The time it is, for tests; 0 asks the kernel. */
+    clock: u64,
+    /** An error for every so many, */
+    interval: u64,
+    /** and as many ahead of that as fit in this. */
+    burst: u64,
+    /** When the next error would be due, were they evenly spaced. Written by the program. */
+    timeExceeded: u64,
+    _reserved: pad(32),
+  },
+  { size: 64 },
+);
 
 export const Counter = struct("counter", { packets: u64, bytes: u64 });

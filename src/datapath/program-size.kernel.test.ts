@@ -11,12 +11,14 @@ import { skip } from "../kernel/kernel-fixture.ts";
 import { createMap } from "../kernel/maps.ts";
 import { loadProgram } from "../kernel/programs.ts";
 import { indexShape } from "../model/arena-size.ts";
+import { defaultTunnels } from "../model/model.ts";
 import { mac } from "../net/mac.ts";
 import { agentMaps } from "./agent/maps.ts";
 import { agentProgram } from "./agent/program.ts";
 import { directorMaps } from "./director/maps.ts";
 import { directorProgram } from "./director/program.ts";
 import { DEFAULT_HASH_KEY, flowHashKey } from "./flow-hash.ts";
+import { ForwardingCode } from "./layout.ts";
 
 const TABLE = new URL("sizes.txt", import.meta.url);
 const KERNEL = release().split(".").slice(0, 2).join(".");
@@ -50,11 +52,20 @@ function directorWith(features: string): [Program, Iterable<Parameters<typeof cr
     hashKey: flowHashKey(DEFAULT_HASH_KEY),
     ifindex: 2,
     mac: mac("00:00:5e:00:53:01"),
-    ipv4: has("ipv4"),
-    ipv6: has("ipv6"),
-    l2: has("l2"),
-    ipipOverIpv4: has("ipipOverIpv4"),
-    ipipOverIpv6: has("ipipOverIpv6"),
+    addresses: { ipv4: null, ipv6: null },
+    tunnels: defaultTunnels,
+    outerSources: { ipv4: null, ipv6: null },
+    vlanTags: 0,
+    features: {
+      ipv4: has("ipv4"),
+      ipv6: has("ipv6"),
+      forwardings: Object.entries(ForwardingCode).flatMap(([name, code]) =>
+        has(name) ? [code] : [],
+      ),
+      hashKeys: false,
+      wideIpv4: null,
+      wideIpv6: null,
+    },
   });
   return [program, [maps.arena.map, maps.counters.map]];
 }

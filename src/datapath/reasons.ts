@@ -5,7 +5,7 @@
 
 export interface Reason {
   readonly name: string;
-  readonly fate: "forwarded" | "passed" | "dropped";
+  readonly fate: "forwarded" | "passed" | "dropped" | "answered";
   readonly meaning: string;
   /** Whether a number that grows is nothing to look into. */
   readonly normal: boolean;
@@ -37,12 +37,24 @@ export const directorReasons = [
   reason("too_short", "passed", "Ends before its headers do, and may not be ours"),
   reason("malformed", "dropped", "For a VIP, but its lengths contradict each other"),
   reason("fragment", "dropped", "For a VIP, but a fragment: not forwarded yet"),
-  reason("ip_options", "dropped", "For a VIP, but with IPv4 options: not forwarded yet"),
+  reason("ip_options", "dropped", "For a VIP, but behind more extension headers than are followed"),
   reason("no_backend", "dropped", "No backend of the pool is usable"),
   reason("no_next_hop", "dropped", "The MAC of the backend or its gateway is not known"),
   reason("too_big", "dropped", "Does not fit the MTU towards the backend, outer header and all"),
   reason("no_headroom", "dropped", "The driver leaves no room for an outer header"),
   reason("internal", "dropped", "A table is not as the program expects: a bug"),
+  reason(
+    "time_exceeded",
+    "answered",
+    "Its TTL ended here: the sender was told, which is how traceroute sees the director",
+    true,
+  ),
+  reason(
+    "time_exceeded_silent",
+    "dropped",
+    "Its TTL ended here, and the sender could not be told: no address of ours, or none of its own",
+  ),
+  reason("rate_limited", "dropped", "Its TTL ended here, but too many senders were told already"),
 ] as const satisfies readonly Reason[];
 export type DirectorReason = (typeof directorReasons)[number]["name"];
 
@@ -79,6 +91,13 @@ export const agentReasons = [
     "ecn_not_capable",
     "dropped",
     "Marked as congested on its way from the director, but its sender does not do ECN",
+  ),
+  reason("nested", "dropped", "From a director, but inside is a tunnel again"),
+  reason(
+    "restored",
+    "forwarded",
+    "Its code point named a VIP: handed to the host with that as its destination",
+    true,
   ),
 ] as const satisfies readonly Reason[];
 export type AgentReason = (typeof agentReasons)[number]["name"];

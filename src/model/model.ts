@@ -36,6 +36,24 @@ export interface Service {
   readonly pool: string;
 }
 
+/** What tunnels in UDP are known by; directors and agents must agree. */
+export interface Tunnels {
+  /** Destination port of `fou` around IPv4, and around IPv6: native Linux devices need two. */
+  readonly fouPort: number;
+  readonly fouPortIpv6: number;
+  readonly guePort: number;
+  /** Whether outer UDP headers carry a checksum. */
+  readonly udpChecksum: boolean;
+}
+
+/** GUE's port is IANA's; FOU has none, these are the ones of Linux's own examples. */
+export const defaultTunnels: Tunnels = {
+  fouPort: 5555,
+  fouPortIpv6: 5556,
+  guePort: 6080,
+  udpChecksum: false,
+};
+
 /** How a program is attached: `auto` tries the driver and falls back to generic, loudly. */
 export const xdpModes = ["auto", "native", "generic"] as const;
 export type XdpMode = (typeof xdpModes)[number];

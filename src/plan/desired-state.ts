@@ -3,7 +3,7 @@
  * it and the paths of the moment. `apply/` writes it; planning the same twice gives the same.
  */
 import { ForwardingCode } from "../datapath/layout.ts";
-import type { DirectorVariant } from "../datapath/director/variant.ts";
+import type { Features } from "../datapath/director/variant.ts";
 import { arenaSize, type IndexShape, indexShape } from "../model/arena-size.ts";
 import type { DirectorConfig, Pool, Protocol } from "../model/model.ts";
 import type { IpAddress } from "../net/address.ts";
@@ -92,19 +92,19 @@ export function desiredState(
 }
 
 /** What the program must be able to do for this state. */
-export function featuresOf(
-  state: DesiredState,
-): Pick<DirectorVariant, "ipv4" | "ipv6" | "l2" | "ipipOverIpv4" | "ipipOverIpv6"> {
+export function featuresOf(state: DesiredState): Features {
   const families = new Set(state.services.map(({ vip }) => vip.family));
   const forwardings = new Set(
     state.pools.flatMap(({ members }) => members.map(({ forwarding }) => forwarding)),
   );
+  forwardings.delete(ForwardingCode.none);
   return {
     ipv4: families.has(4),
     ipv6: families.has(6),
-    l2: forwardings.has(ForwardingCode.l2),
-    ipipOverIpv4: forwardings.has(ForwardingCode.ipipOverIpv4),
-    ipipOverIpv6: forwardings.has(ForwardingCode.ipipOverIpv6),
+    forwardings: [...forwardings].toSorted((a, b) => a - b),
+    hashKeys: false,
+    wideIpv4: null,
+    wideIpv6: null,
   };
 }
 

@@ -50,6 +50,7 @@ import {
   Ipv6,
 } from "../../packet/headers.ts";
 import { flowHash } from "../flow-hash.ts";
+import { ForwardingCode } from "../layout.ts";
 import type { DirectorReason } from "../reasons.ts";
 
 const CLIENT = "192.0.2.99";
@@ -784,7 +785,9 @@ for (const { name, pools, vips, packet, outcome } of variants) {
 }
 
 test("a member whose forwarding was left out of the program is internal", { skip }, async () => {
-  using own = await DirectorUnderTest.open(stateOf(["l2", "ipip4"]), { ipipOverIpv4: false });
+  using own = await DirectorUnderTest.open(stateOf(["l2", "ipip4"]), {
+    forwardings: [ForwardingCode.l2],
+  });
   assertLeft(own, tcp4(toUs, "ipip4"), "internal");
   assert.equal(verdictName(own.run(tcp4(toUs, "l2")).verdict), "XDP_TX");
 });

@@ -18,7 +18,6 @@ import {
 import { emitCount } from "../counters.ts";
 import { FORWARDING_MASK, ForwardingCode, wayOf } from "../layout.ts";
 import type { Chosen, Director, Flow } from "./context.ts";
-import type { DirectorVariant } from "./variant.ts";
 
 /** Outer headers start with this TTL or hop limit (RFC 1700's default, Linux's too). */
 export const OUTER_TTL = 64;
@@ -29,25 +28,24 @@ type Forwarder = (director: Director, flow: Flow, chosen: Chosen) => void;
 export function emitForward(director: Director, flow: Flow, chosen: Chosen): void {
   const { p, leave, variant } = director;
   const way = chosen.member.way.read();
-  if (variant.l2) {
+  if (variant.features.forwardings.includes(ForwardingCode.l2)) {
     const here = wayOf(ForwardingCode.l2, variant.ifindex);
     p.if(way.eq(here | 0), () => emitL2(director, flow, chosen));
   }
   const forwarding = way.and(FORWARDING_MASK);
-  for (const [code, emit] of forwardersOf(variant)) {
+  for (const [code, emit] of forwarders) {
+    if (!variant.features.forwardings.includes(code)) continue;
     p.if(forwarding.eq(code), () => emit(director, flow, chosen));
   }
   p.goto(leave.internal);
 }
 
-/** All that a variant has. */
-function forwardersOf(variant: DirectorVariant): readonly (readonly [ForwardingCode, Forwarder])[] {
-  const forwarders: [ForwardingCode, Forwarder][] = [];
-  if (variant.ipipOverIpv4) forwarders.push([ForwardingCode.ipipOverIpv4, emitIpipOverIpv4]);
-  if (variant.ipipOverIpv6) forwarders.push([ForwardingCode.ipipOverIpv6, emitIpipOverIpv6]);
-  if (variant.l2) forwarders.push([ForwardingCode.l2, emitL2Elsewhere]);
-  return forwarders;
-}
+/** What is asked for by the forwarding alone, the likeliest first. */
+const forwarders: readonly (readonly [ForwardingCode, Forwarder])[] = [
+  [ForwardingCode.ipipOverIpv4, emitIpipOverIpv4],
+  [ForwardingCode.ipipOverIpv6, emitIpipOverIpv6],
+  [ForwardingCode.l2, emitL2Elsewhere],
+];
 
 /** By this interface, whose MAC is the source. */
 function emitL2(director: Director, flow: Flow, { member, addresses }: Chosen): void {

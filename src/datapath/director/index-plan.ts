@@ -113,6 +113,9 @@ export function writeIndex(
     memory[at + BUCKET_MASK] = target.bucketMask;
     memory[at + MEMBERS] = target.members;
     memory[at + COUNTER] = target.counter;
+    memory[at + HASH_WORDS] = target.hashWords;
+    memory[at + WIDE] = target.wide;
+    memory[at + CODE_POINTS] = target.codePoints;
   }
 }
 
@@ -125,6 +128,9 @@ const BUCKETS = word("buckets");
 const BUCKET_MASK = word("bucketMask");
 const MEMBERS = word("members");
 const COUNTER = word("counter");
+const HASH_WORDS = word("hashWords");
+const WIDE = word("wide");
+const CODE_POINTS = word("codePoints");
 const HASH_SUM = word("hashSum");
 
 /** No packet has it: ports and protocol leave the upper eight bits of `key0` or `key2` zero. */

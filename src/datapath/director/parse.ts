@@ -30,12 +30,12 @@ export function emitParse(director: Director, forward: (flow: Flow) => void): vo
   p.require(ethernet.destination.word(0, 4).eq(own.getUint32(0, true)), leave.not_for_us);
   p.require(ethernet.destination.word(4, 2).eq(own.getUint16(4, true)), leave.not_for_us);
   const etherType = ethernet.etherType.read();
-  if (variant.ipv4) {
+  if (variant.features.ipv4) {
     p.if(etherType.eq(ETH_P_IP), () => emitIpv4(director, forward));
   } else {
     p.leaveIf(etherType.eq(ETH_P_IP), leave.not_a_service);
   }
-  if (variant.ipv6) {
+  if (variant.features.ipv6) {
     p.require(etherType.eq(ETH_P_IPV6), leave.not_ip);
     emitIpv6(director, forward);
   } else {

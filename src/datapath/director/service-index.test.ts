@@ -81,6 +81,9 @@ const target = (number: number): ServiceTarget => ({
   bucketMask: number + 1,
   members: number + 2,
   counter: number + 3,
+  hashWords: number & 15,
+  wide: number + 5,
+  codePoints: number + 6,
 });
 
 /** `count` entries with keys of their own, of both families, some of them a VIP alone. */

@@ -238,8 +238,7 @@ function outerHeader(
       });
       return { etherType: ETH_P_IPV6, bytes };
     }
-    case ForwardingCode.l2:
-    case ForwardingCode.none:
+    default:
       return null;
   }
 }
