@@ -3,16 +3,14 @@
  * (Linux 6.4, kernel/bpf/bpf_iter.c), and by a function called for each (`bpf_loop`, Linux 5.17).
  * Small constant counts are better written out by JavaScript's own `for`, or `FunctionBuilder.repeat`.
  */
-import type { FunctionBuilder, Kfunc, Loop } from "./function.ts";
+import type { FunctionBuilder, Loop } from "./function.ts";
 import { Helper } from "./helpers.ts";
 import type { FunctionIr } from "./ir.ts";
+import { Kfunc } from "./kfuncs.ts";
 import type { Scalar, Value } from "./value.ts";
 import type { Pointer } from "./view.ts";
 
 const ITERATOR_SIZE = 8;
-const iteratorNew: Kfunc = { name: "bpf_iter_num_new", argumentCount: 3 };
-const iteratorNext: Kfunc = { name: "bpf_iter_num_next", argumentCount: 1 };
-const iteratorDestroy: Kfunc = { name: "bpf_iter_num_destroy", argumentCount: 1 };
 
 /**
  * Runs `body` for each number from `from` to before `to`. Leave it by `loop.done` only: the iterator
@@ -25,15 +23,15 @@ export function forEachNumber(
   body: (index: Value, loop: Loop) => void,
 ): void {
   const iterator = f.stack(ITERATOR_SIZE);
-  f.call(iteratorNew, iterator, from, to);
+  f.call(Kfunc.iteratorNew, iterator, from, to);
   f.held("the iterator", () =>
     f.loop((loop) => {
-      const item = f.call(iteratorNext, iterator);
+      const item = f.call(Kfunc.iteratorNext, iterator);
       f.require(item.ne(0), loop.done);
       body(f.pointer(item).place(4).read(), loop);
     }),
   );
-  f.call(iteratorDestroy, iterator);
+  f.call(Kfunc.iteratorDestroy, iterator);
 }
 
 /**
