@@ -144,11 +144,11 @@ export class ControlFlow implements Emitter {
     });
   }
 
-  /** Runs `body`, which may leave to its own end. */
+  /** Runs `body`, which may leave to its own end; exits declared in it may come back there as well. */
   block(body: (end: Exit) => void): void {
     const end = this.#inlineExit();
     body(end);
-    if (this.#referenced.has(end.label)) this.#place(end.label);
+    if (this.#referenced.has(end.label) || this.#flowsOn()) this.#place(end.label);
   }
 
   /** Leaves when the kernel has had enough of a loop it cannot bound. Needs `mayGoto`. */
