@@ -14,7 +14,7 @@ import { all, type Condition, type Value } from "../src/bpf/value.ts";
 import type { Pointer, View } from "../src/bpf/view.ts";
 import { type Packet, xdp, type XdpBuilder, XDP_DROP, XDP_PASS, XDP_TX } from "../src/bpf/xdp.ts";
 import { counterOffset, declareCounters, emitCount } from "../src/datapath/counters.ts";
-import { OUTER_TTL } from "../src/datapath/director/forward.ts";
+import { OUTER_TTL } from "../src/datapath/director/tunnel.ts";
 import { keyOf } from "../src/datapath/director/service-index.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";

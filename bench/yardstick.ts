@@ -13,7 +13,7 @@ import { Pointer } from "../src/bpf/view.ts";
 import { xdp, type XdpBuilder, XDP_DROP, XDP_PASS } from "../src/bpf/xdp.ts";
 import { ArenaAccess } from "../src/datapath/arena.ts";
 import { counterOffset, emitCount } from "../src/datapath/counters.ts";
-import type { Director, Leave } from "../src/datapath/director/context.ts";
+import type { Director, Flow, Leave } from "../src/datapath/director/context.ts";
 import { emitForward } from "../src/datapath/director/forward.ts";
 import { keyOf } from "../src/datapath/director/service-index.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
@@ -97,9 +97,20 @@ export function yardstickProgram(variant: DirectorVariant): Program {
     const nextHop = arena.record(NextHop, member.nextHop.read());
     const addresses = nextHop.addresses.read();
     p.leaveIf(addresses.has(UNRESOLVED), leave.no_next_hop);
-    // No outer IPv4 header nor MAC depends on the hash.
-    const flow = { family: 4, service, ipLength, trafficClass: ip.tos.read(), hash: p.constant(0) };
-    emitForward(director, { ...flow, family: 4 }, { member, nextHop, addresses });
+    const flow: Flow = {
+      family: 4,
+      link: { net: packet.data.plus(Ethernet.size), etherType: p.constant(ETH_P_IP), tagBytes: 0 },
+      service,
+      ipLength,
+      trafficClass: ip.tos.read(),
+      // No outer IPv4 header nor MAC depends on the hash, nor on what lies behind the IP header.
+      hash: p.constant(0),
+      transport: () => {
+        throw new TypeError("A yardstick does not look behind the IP header");
+      },
+      expired: leave.time_exceeded_silent,
+    };
+    emitForward(director, flow, { member, owner, nextHop, addresses });
   });
 }
 

@@ -21,7 +21,7 @@ import {
   wayOf,
 } from "../datapath/layout.ts";
 import type { IndexShape } from "../model/arena-size.ts";
-import { OUTER_TTL } from "../datapath/director/forward.ts";
+import { OUTER_TTL } from "../datapath/director/tunnel.ts";
 import { type IpAddress, sameIp } from "../net/address.ts";
 import { IP_DF, IPPROTO_IPIP } from "../packet/headers.ts";
 import {

@@ -66,11 +66,8 @@ export function emitFlowHash(
   // The sum last: it may be the one to wait for.
   const whole =
     terms
-      .reduce<Value | null>((own, [index, word]) => {
-        const product = word
-          .raw()
-          .u64()
-          .mul(p.constant(keyAt(key, index), 8));
+      .reduce<Value | null>((own, term) => {
+        const product = emitFlowTerm(p, key, term);
         return own?.add(product) ?? product;
       }, null)
       ?.add(sum) ?? sum;
@@ -83,6 +80,17 @@ export function emitFlowHash(
   hash = hash.xor(hash.shr(13)).mul(FMIX_2 | 0);
   return hash.xor(hash.shr(16));
 }
+
+/** What one word adds to the sum. */
+export const emitFlowTerm = (
+  p: FunctionBuilder,
+  key: FlowHashKey,
+  [index, word]: FlowTerm,
+): Value =>
+  word
+    .raw()
+    .u64()
+    .mul(p.constant(keyAt(key, index), 8));
 
 const FMIX_1 = 0x85ebca6b;
 const FMIX_2 = 0xc2b2ae35;

@@ -110,6 +110,12 @@ interface Row {
 const fill = (ipLength: number, family: 4 | 6 = 4): string =>
   "x".repeat(ipLength - (family === 4 ? Ipv4.size : Ipv6.size) - 20);
 
+const OPTIONS = Uint8Array.of(0x94, 4, 0, 0);
+const FOUR_HEADERS = [IPPROTO_HOPOPTS, IPPROTO_DSTOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS];
+
+const extended = (network: Network, headers: readonly number[]): Network =>
+  headers.reduce((so, header) => so.extension(header), network);
+
 const forwarded: readonly Row[] = [
   {
     name: "TCP over IPv4, l2",
@@ -183,6 +189,39 @@ const forwarded: readonly Row[] = [
     output: tcp4(toBackend, "l2", "", { checksum: 0x1234 }),
     pool: "l2",
   },
+  ...[4, 20, 40].map((bytes) => ({
+    name: `${bytes} bytes of IPv4 options, l2`,
+    input: tcp4(toUs, "l2", "data", { options: new Uint8Array(bytes).fill(1) }),
+    output: tcp4(toBackend, "l2", "data", { options: new Uint8Array(bytes).fill(1) }),
+    pool: "l2" as const,
+  })),
+  {
+    name: "IPv4 options, ipip: the header inside is as it was",
+    input: tcp4(toUs, "ipip4", "data", { options: OPTIONS }),
+    output: tcp4b(outer4(toRouter), "ipip4", "data", { options: OPTIONS }),
+    pool: "ipip4",
+  },
+  {
+    name: "IPv4 options do not count for the flow",
+    input: tcp4(toUs, "ipip6", "data", { options: OPTIONS }),
+    output: tcp4b(outer6(toRouter, words4(IPPROTO_TCP)), "ipip6", "data", { options: OPTIONS }),
+    pool: "ipip6",
+  },
+  ...[[IPPROTO_HOPOPTS], [IPPROTO_ROUTING], [IPPROTO_DSTOPTS, IPPROTO_ROUTING]].map((headers) => ({
+    name: `extension headers ${headers.join(", ")}, l2`,
+    input: extended(toUs.ipv6(CLIENT_6, VIP_6), headers).tcp({ destinationPort: PORTS.l2 }),
+    output: extended(toBackend.ipv6(CLIENT_6, VIP_6), headers).tcp({ destinationPort: PORTS.l2 }),
+    pool: "l2" as const,
+  })),
+  {
+    name: "four extension headers: the flow label is the flow's, ipip",
+    input: extended(toUs.ipv6(CLIENT_6, VIP_6), FOUR_HEADERS).udp({ destinationPort: PORTS.ipip6 }),
+    output: extended(
+      outer6(toRouter, words6(IPPROTO_UDP)).ipv6(CLIENT_6, VIP_6, { hopLimit: 63 }),
+      FOUR_HEADERS,
+    ).udp({ destinationPort: PORTS.ipip6 }),
+    pool: "ipip6",
+  },
   {
     name: "IPv4 in IPv4",
     input: tcp4(toUs, "ipip4", "GET /"),
@@ -192,7 +231,7 @@ const forwarded: readonly Row[] = [
   {
     name: "IPv4 in IPv4, UDP",
     input: udp4(toUs, "ipip4"),
-    output: outer4(toRouter).ipv4(CLIENT, VIP).udp({ destinationPort: PORTS.ipip4 }),
+    output: outer4(toRouter).ipv4(CLIENT, VIP, { ttl: 63 }).udp({ destinationPort: PORTS.ipip4 }),
     pool: "ipip4",
   },
   {
@@ -217,13 +256,13 @@ const forwarded: readonly Row[] = [
     name: "the flow label is the flow's: UDP has another than TCP",
     input: udp6(toUs, "ipip6"),
     output: outer6(toRouter, words6(IPPROTO_UDP))
-      .ipv6(CLIENT_6, VIP_6)
+      .ipv6(CLIENT_6, VIP_6, { hopLimit: 63 })
       .udp({ destinationPort: PORTS.ipip6 }),
     pool: "ipip6",
   },
   {
     name: "IPv4 in IPv4: TOS goes outside, TTL, identification and a missing DF do not",
-    input: tcp4(toUs, "ipip4", "", { tos: 0xbb, ttl: 1, flagsFragment: 0, identification: 7 }),
+    input: tcp4(toUs, "ipip4", "", { tos: 0xbb, ttl: 2, flagsFragment: 0, identification: 7 }),
     output: tcp4b(outer4(toRouter, { tos: 0xbb, ttl: 64, flagsFragment: IP_DF }), "ipip4", "", {
       tos: 0xbb,
       ttl: 1,
@@ -234,7 +273,7 @@ const forwarded: readonly Row[] = [
   },
   {
     name: "IPv6 in IPv4: the traffic class goes outside, the flow label does not",
-    input: tcp6(toUs, "ipip4", "", { versionClassFlow: 0x6bb12345, hopLimit: 1 }),
+    input: tcp6(toUs, "ipip4", "", { versionClassFlow: 0x6bb12345, hopLimit: 2 }),
     output: tcp6b(outer4(toRouter, { tos: 0xbb }), "ipip4", "", {
       versionClassFlow: 0x6bb12345,
       hopLimit: 1,
@@ -319,11 +358,13 @@ const forwarded: readonly Row[] = [
 
 type Network = ReturnType<LinkLayer["ipv4"]>;
 function tcp4b(outer: Network, pool: PoolName, payload = "", given = {}): Uint8Array {
-  return outer.ipv4(CLIENT, VIP, given).tcp({ destinationPort: PORTS[pool], flags: "S" }, payload);
+  return outer
+    .ipv4(CLIENT, VIP, { ttl: 63, ...given })
+    .tcp({ destinationPort: PORTS[pool], flags: "S" }, payload);
 }
 function tcp6b(outer: Network, pool: PoolName, payload = "", given = {}): Uint8Array {
   return outer
-    .ipv6(CLIENT_6, VIP_6, given)
+    .ipv6(CLIENT_6, VIP_6, { hopLimit: 63, ...given })
     .tcp({ destinationPort: PORTS[pool], flags: "S" }, payload);
 }
 
@@ -353,7 +394,6 @@ function patched(packet: Uint8Array, at: number, ...bytes: readonly number[]): U
 }
 
 const port = { destinationPort: PORTS.l2 };
-const OPTIONS = Uint8Array.of(0x94, 4, 0, 0);
 const IP = Ethernet.size;
 
 /** Grouped by the reason they are counted under; what is passed must be untouched. */
@@ -430,6 +470,13 @@ const left: Readonly<Partial<Record<DirectorReason, Readonly<Record<string, Uint
     "version 3 in an IPv4 frame": tcp4(toUs, "l2", "", { versionIhl: 0x35 }),
     "version 5 in an IPv4 frame": tcp4(toUs, "l2", "", { versionIhl: 0x55 }),
     "version 6 in an IPv4 frame": tcp4(toUs, "l2", "", { versionIhl: 0x65 }),
+    "an IPv4 option to a port that is none": toUs
+      .ipv4(CLIENT, VIP, { options: OPTIONS })
+      .tcp({ destinationPort: 8080 }),
+    "an extension header before a port that is none": toUs
+      .ipv6(CLIENT_6, VIP_6)
+      .extension(IPPROTO_HOPOPTS)
+      .tcp({ destinationPort: 8080 }),
     "an IPv4 packet in an IPv6 frame": tcp4(
       eth(FROM, DIRECTOR_MAC, { etherType: ETH_P_IPV6 }),
       "l2",
@@ -449,6 +496,17 @@ const left: Readonly<Partial<Record<DirectorReason, Readonly<Record<string, Uint
     "a payload length of 0": tcp6(toUs, "ipip4", "", { payloadLength: 0 }),
     "a payload length of 7": tcp6(toUs, "l2", "", { payloadLength: 7 }),
     "version 4 in an IPv6 frame": tcp6(toUs, "l2", "", { versionClassFlow: 0x40000000 }),
+    "an IPv4 header length of more than there is": tcp4(toUs, "l2", "", { versionIhl: 0x4f }),
+    "an IPv4 header length of all there is": tcp4(toUs, "l2", "", { versionIhl: 0x4a }),
+    "an extension header of more than there is": patched(
+      toUs.ipv6(CLIENT_6, VIP_6).extension(IPPROTO_HOPOPTS).tcp(port),
+      IP + Ipv6.size + 1,
+      4,
+    ),
+    "a payload length that ends in an extension header": toUs
+      .ipv6(CLIENT_6, VIP_6, { payloadLength: 15 })
+      .extension(IPPROTO_HOPOPTS)
+      .tcp(port),
     "version 7 in an IPv6 frame": tcp6(toUs, "l2", "", { versionClassFlow: 0x70000000 }),
   },
   fragment: {
@@ -478,25 +536,24 @@ const left: Readonly<Partial<Record<DirectorReason, Readonly<Record<string, Uint
       .ipv6(CLIENT_6, VIP_6)
       .fragment({ offsetBytes: 80 })
       .raw(IPPROTO_TCP, "x".repeat(64)),
-    "an atomic fragment (RFC 6946)": toUs.ipv6(CLIENT_6, VIP_6).fragment().tcp(port),
-  },
-  ip_options: {
-    "an IPv4 option": toUs.ipv4(CLIENT, VIP, { options: OPTIONS }).tcp(port),
-    "the most IPv4 options": toUs.ipv4(CLIENT, VIP, { options: new Uint8Array(40) }).tcp(port),
-    "an IPv4 option to a port that is none": toUs
-      .ipv4(CLIENT, VIP, { options: OPTIONS })
-      .tcp({ destinationPort: 8080 }),
     "an IPv4 option in a fragment": toUs
       .ipv4(CLIENT, VIP, { options: OPTIONS, flagsFragment: IP_MF })
-      .tcp(port),
-    "a header length of more than there is": tcp4(toUs, "l2", "", { versionIhl: 0x4f }),
-    "hop-by-hop options": toUs.ipv6(CLIENT_6, VIP_6).extension(IPPROTO_HOPOPTS).tcp(port),
-    "a routing header": toUs.ipv6(CLIENT_6, VIP_6).extension(IPPROTO_ROUTING).udp(port),
-    "destination options": toUs.ipv6(CLIENT_6, VIP_6).extension(IPPROTO_DSTOPTS).tcp(port),
+      .tcp(port, "x".repeat(64)),
     "hop-by-hop options before a fragment header": toUs
       .ipv6(CLIENT_6, VIP_6)
       .extension(IPPROTO_HOPOPTS)
       .fragment({ more: true })
+      .tcp(port),
+    "an atomic fragment (RFC 6946)": toUs.ipv6(CLIENT_6, VIP_6).fragment().tcp(port),
+  },
+  ip_options: {
+    "five extension headers": toUs
+      .ipv6(CLIENT_6, VIP_6)
+      .extension(IPPROTO_HOPOPTS)
+      .extension(IPPROTO_DSTOPTS)
+      .extension(IPPROTO_ROUTING)
+      .extension(IPPROTO_DSTOPTS)
+      .extension(IPPROTO_DSTOPTS)
       .tcp(port),
   },
   no_backend: {
@@ -569,14 +626,16 @@ test("the director looks at no byte beyond what it checked: cuts of packets it h
   skip,
 }, () => {
   const rows: readonly [Uint8Array, number, DirectorReason][] = [
-    [toUs.ipv4(CLIENT, VIP, { options: OPTIONS }).tcp(port), 42, "ip_options"],
+    [toUs.ipv4(CLIENT, VIP, { options: OPTIONS }).tcp(port), 42, "malformed"],
     [toUs.ipv4(CLIENT, VIP, { flagsFragment: IP_MF }).tcp(port), 42, "fragment"],
     [toUs.ipv6(CLIENT_6, VIP_6).fragment().tcp(port), 62, "fragment"],
-    [toUs.ipv6(CLIENT_6, VIP_6).extension(IPPROTO_HOPOPTS).tcp(port), 62, "ip_options"],
+    [toUs.ipv6(CLIENT_6, VIP_6).extension(IPPROTO_HOPOPTS).tcp(port), 62, "malformed"],
     [toUs.ipv4(CLIENT, FOREIGN).tcp(port), 42, "not_a_service"],
   ];
   for (const [packet, seen, reason] of rows) {
-    for (let length = Ethernet.size; length <= packet.length; length += 1) {
+    // Whole, those that are cut short here are forwarded.
+    const end = reason === "malformed" ? packet.length : packet.length + 1;
+    for (let length = Ethernet.size; length < end; length += 1) {
       assertLeft(director!, packet.subarray(0, length), length < seen ? "too_short" : reason);
     }
   }

@@ -1,7 +1,10 @@
 /** The director's maps. Their sizes follow the configuration; everything else about them is fixed. */
+import type { MapSpec } from "../../bpf/image.ts";
+import { globalData } from "../../bpf/maps.ts";
 import { type IndexShape, indexLayout } from "../../model/arena-size.ts";
 import { type ArenaMap, declareArena } from "../arena.ts";
 import { type Counters, declareCounters } from "../counters.ts";
+import { Limits } from "../layout.ts";
 import { directorReasons } from "../reasons.ts";
 
 export interface DirectorMaps {
@@ -10,7 +13,12 @@ export interface DirectorMaps {
   readonly index: IndexShape;
   /** First those of `directorReasons`, then those of services and members (`trafficCounter`). */
   readonly counters: Counters;
+  /** `Limits`. */
+  readonly limits: MapSpec;
 }
+
+/** How often senders are told of a packet that ended here: a thousand a second, fifty at once. */
+export const defaultLimits = { interval: 1_000_000n, burst: 50_000_000n } as const;
 
 export interface DirectorSizes {
   readonly arenaBytes: number;
@@ -28,6 +36,7 @@ export function directorMaps({ arenaBytes, index, counters, cpus }: DirectorSize
     arena: declareArena("carom_arena", arenaBytes, indexLayout(index).size),
     index,
     counters: declareCounters("carom_counters", count, cpus),
+    limits: globalData("carom_limits", Limits.size),
   };
 }
 

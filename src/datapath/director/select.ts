@@ -15,5 +15,5 @@ export function emitSelect({ p, arena, leave }: Director, { service, hash }: Flo
   const nextHop = arena.record(NextHop, member.nextHop.read());
   const addresses = nextHop.addresses.read();
   p.leaveIf(addresses.has(UNRESOLVED), leave.no_next_hop);
-  return { member, nextHop, addresses };
+  return { member, owner, nextHop, addresses };
 }

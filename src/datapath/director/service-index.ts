@@ -16,7 +16,7 @@
 import type { FunctionBuilder } from "../../bpf/function.ts";
 import type { RecordOf } from "../../bpf/layout.ts";
 import { all, type Condition, type Lazy, type Value } from "../../bpf/value.ts";
-import type { Pointer, View } from "../../bpf/view.ts";
+import type { Pointer } from "../../bpf/view.ts";
 import { arenaRecordBytes, indexLayout } from "../../model/arena-size.ts";
 import type { IpAddress } from "../../net/address.ts";
 import { ArenaHeader, IndexHead, ServiceSlot } from "../layout.ts";
@@ -24,12 +24,14 @@ import type { Director } from "./context.ts";
 
 /** The protocol of the slot that stands for a VIP as such: a number that fits no packet's eight bits. */
 export const VIP_PROTOCOL = 256;
+/** The same of the slot of a prefix that services with prefixes, ranges or all ports are searched under. */
+export const ANCHOR_PROTOCOL = 257;
 
 export interface ServiceKey {
   readonly vip: IpAddress;
   /** Host order; 0 with `VIP_PROTOCOL`. */
   readonly port: number;
-  /** IP protocol number, or `VIP_PROTOCOL`. */
+  /** IP protocol number, `VIP_PROTOCOL` or `ANCHOR_PROTOCOL`. */
   readonly protocol: number;
 }
 
@@ -53,55 +55,58 @@ export const SLOT_SHIFT = 40;
 /** What displacements are multiplied by. */
 export const SLOT_SCALE = ServiceSlot.size;
 
-type Lookup = Pick<Director, "p" | "arena" | "variant">;
+type Index = Pick<Director, "p" | "arena" | "variant">;
 
-/** Emits the look-up of an IPv4 service; `found` holds where the packet has one. */
-export function emitLookupIpv4(
-  director: Lookup,
-  key: { readonly destination: Value; readonly port: Value; readonly protocol: Value },
-): { readonly slot: View<typeof ServiceSlot.fields>; readonly found: Lazy } {
-  const key0 = key.destination
-    .raw()
-    .u64()
-    .or(key.port.raw().u64().shl(32))
-    .or(key.protocol.u64().shl(48));
-  const slot = emitSlot(director, "ipv4", key0.mul(constant(director.p, M1)));
-  return { slot, found: () => slot.key0.eq(key0) };
+interface LookupKey {
+  readonly family: 4 | 6;
+  /** The address as words in the packet's order: one of 32 bits, or two of 64. */
+  readonly address: readonly Value[];
+  readonly port: Value;
+  readonly protocol: Value;
 }
 
-/** Emits the look-up of an IPv6 service; `found` holds where the packet has one. */
-export function emitLookupIpv6(
-  director: Lookup,
-  key: {
-    /** Bytes 0 to 7 and 8 to 15 of the address as 64-bit host numbers. */
-    readonly high: Value;
-    readonly low: Value;
-    readonly port: Value;
-    readonly protocol: Value;
-  },
-): { readonly slot: View<typeof ServiceSlot.fields>; readonly found: Lazy } {
-  const { high, low } = key;
-  const key2 = key.port.raw().or(key.protocol.shl(16)).u32();
+export interface Lookup {
+  /** A `ServiceSlot`. */
+  readonly slot: Pointer;
+  /** Whether it is the key's. */
+  readonly found: Lazy;
+}
+
+/** Emits the look-up of a key. */
+export const emitLookup = (director: Index, key: LookupKey): Lookup =>
+  key.family === 4 ? emitLookupIpv4(director, key) : emitLookupIpv6(director, key);
+
+function emitLookupIpv4(director: Index, { address, port, protocol }: LookupKey): Lookup {
+  const [destination] = address as readonly [Value];
+  const key0 = destination.raw().u64().or(port.raw().u64().shl(32)).or(protocol.u64().shl(48));
+  const slot = emitSlot(director, "ipv4", key0.mul(constant(director.p, M1)));
+  return { slot, found: () => slot.as(ServiceSlot).key0.eq(key0) };
+}
+
+function emitLookupIpv6(director: Index, { address, port, protocol }: LookupKey): Lookup {
+  const [high, low] = address as readonly [Value, Value];
+  const key2 = port.raw().or(protocol.shl(16)).u32();
   const { p } = director;
   const mixed = high
     .mul(constant(p, M1))
     .add(low.mul(constant(p, M3)))
     .add(key2.u64().mul(constant(p, M2)));
   const slot = emitSlot(director, "ipv6", mixed);
+  const { key0, key1, key2: third } = slot.as(ServiceSlot);
   const found = (): Condition =>
     all(
-      () => slot.key2.eq(key2),
-      () => slot.key1.eq(low),
-      () => slot.key0.eq(high),
+      () => third.eq(key2),
+      () => key1.eq(low),
+      () => key0.eq(high),
     );
   return { slot, found };
 }
 
 function emitSlot(
-  { arena, variant: { maps } }: Lookup,
+  { arena, variant: { maps } }: Index,
   family: "ipv4" | "ipv6",
   mixed: Value,
-): View<typeof ServiceSlot.fields> {
+): Pointer {
   const { slots, slotsAt, displacements, displacementsAt } = indexLayout(maps.index)[family];
   const start = arena.pointer(IndexHead.size, arena.fixed(ArenaHeader, 0).index.read());
   const hash = mixed.toNetwork().raw().mul(start.as(IndexHead).seed);
@@ -115,7 +120,7 @@ function emitSlot(
     .u32()
     .xor(displacement)
     .and((slots - 1) * SLOT_SCALE);
-  return within(start, slot, slotsAt).as(ServiceSlot);
+  return within(start, slot, slotsAt);
 }
 
 /** A record of an index that begins at `start`. The arena reaches as far behind its end as an index does. */

@@ -1,0 +1,95 @@
+/** The IPv6 header and its extension headers (RFC 8200). */
+import type { Exit } from "../../bpf/function.ts";
+import { any, type Condition, type Value } from "../../bpf/value.ts";
+import type { Pointer } from "../../bpf/view.ts";
+import {
+  IPPROTO_DSTOPTS,
+  IPPROTO_FRAGMENT,
+  IPPROTO_HOPOPTS,
+  IPPROTO_ROUTING,
+  Ipv6,
+  Ipv6Extension,
+  Udp,
+} from "../../packet/headers.ts";
+import type { FlowTerm } from "../flow-hash.ts";
+import type { Director, Flow, Link } from "./context.ts";
+import { emitRequireVip } from "./find-service.ts";
+import { Junction } from "./flow.ts";
+
+/** Behind every header there must be this much in the frame: both ports, and the shortest transport header. */
+const LEAST = Udp.size;
+/** More extension headers than any sender of ours has a use for. */
+const EXTENSIONS_MAX = 4;
+
+export function emitIpv6(director: Director, link: Link): Flow {
+  const { p, packet, leave } = director;
+  packet.require(Ipv6.size + LEAST, leave.too_short, link.net);
+  const ip = link.net.as(Ipv6);
+  const versionClassFlow = (): Value => ip.versionClassFlow.read().toHost();
+  const junction = new Junction(director, link);
+  p.block((joined) => {
+    const address = [ip.destination.word(0, 8).read(), ip.destination.word(8, 8).read()] as const;
+    const headers = {
+      family: 6 as const,
+      address,
+      addressAt: link.net.plus(Ipv6.offsets.destination),
+      ports: link.net.plus(Ipv6.size),
+      protocol: ip.nextHeader.read(),
+      headerBytes: Ipv6.size as number | Value,
+    };
+    const join = (
+      behind: Pick<typeof headers, "ports" | "protocol" | "headerBytes">,
+      miss: Exit,
+    ): void => {
+      const source = () =>
+        [0, 4, 8, 12].map((at, index): FlowTerm => [index + 1, ip.source.word(at, 4).read()]);
+      const ipLength = () => ip.payloadLength.read().toHost().add(Ipv6.size);
+      junction.join({ ...headers, ...behind, source, ipLength }, miss);
+    };
+    const extended = p.exit(() => {
+      emitRequireVip(director, headers, leave.not_a_service);
+      p.leaveIf(headers.protocol.eq(IPPROTO_FRAGMENT), leave.fragment);
+      join(emitExtensions(director, link, headers), leave.not_a_service);
+      p.goto(joined);
+    });
+    const miss = p.exit(() => {
+      p.leaveIf(
+        () => any(isExtension(headers.protocol), headers.protocol.eq(IPPROTO_FRAGMENT)),
+        extended,
+      );
+      p.goto(leave.not_a_service);
+    });
+    join(headers, miss);
+  });
+  p.require(versionClassFlow().shr(28).eq(6), leave.malformed);
+  return junction.flow(6, () => versionClassFlow().shr(20).and(0xff));
+}
+
+/** Follows extension headers to what is behind them. */
+function emitExtensions(
+  { p, packet, leave }: Director,
+  { net }: Link,
+  first: { readonly ports: Pointer; readonly protocol: Value },
+): { readonly ports: Pointer; readonly protocol: Value; readonly headerBytes: Value } {
+  const cursor = p.variable(first.ports.address(), 8);
+  const next = p.variable(first.protocol, 4);
+  p.block((done) => {
+    for (let count = 0; count < EXTENSIONS_MAX; count += 1) {
+      p.require(() => isExtension(next), done);
+      packet.require(LEAST, leave.malformed, p.pointer(cursor));
+      const header = p.pointer(cursor).as(Ipv6Extension);
+      const size = header.length.read().add(1).shl(3);
+      next.set(header.nextHeader.read());
+      cursor.set(p.pointer(cursor).plus(size).address());
+    }
+  });
+  p.leaveIf(() => isExtension(next), leave.ip_options);
+  p.leaveIf(next.eq(IPPROTO_FRAGMENT), leave.fragment);
+  const ports = p.pointer(cursor);
+  packet.require(LEAST, leave.malformed, ports);
+  const headerBytes = ports.address().unchanged(4).sub(net.address().unchanged(4));
+  return { ports, protocol: next, headerBytes };
+}
+
+const isExtension = (protocol: Value): Condition =>
+  any(protocol.eq(IPPROTO_HOPOPTS), protocol.eq(IPPROTO_ROUTING), protocol.eq(IPPROTO_DSTOPTS));
