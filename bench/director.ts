@@ -60,7 +60,7 @@ export class BenchDirector {
       vlanTags: 0,
       features: { ...featuresOf(state), ...options.features },
     };
-    const specs = [maps.arena.map, maps.counters.map];
+    const specs = [maps.arena.map, maps.counters.map, maps.limits];
     this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
     this.#counters = new CounterMemory(this.map(maps.counters.map), maps.counters);
     this.image = compile(directorProgram(this.variant));
@@ -72,11 +72,16 @@ export class BenchDirector {
   static async open(state: DesiredState, options: DirectorOptions = {}): Promise<BenchDirector> {
     const director = new BenchDirector(state, options);
     // No packet is under way while the tables are filled.
-    const { arena: declared, index } = director.variant.maps;
+    const { maps, outerSources } = director.variant;
+    const { arena: declared, index } = maps;
     const bytes = director.#memory.bytes.subarray(0, declared.size);
     const arena = new Arena(bytes, async () => {});
     const { neighbours = macOf, owners = ({ table }) => table.base } = options;
-    const tables = new DirectorTables(arena, { index, hashKey: HASH_KEY }, neighbours);
+    const tables = new DirectorTables(
+      arena,
+      { index, hashKey: HASH_KEY, outerSources },
+      neighbours,
+    );
     await tables.publish(state, owners);
     return director;
   }

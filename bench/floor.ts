@@ -254,7 +254,11 @@ function fill(memory: Uint8Array, { pools, services }: DesiredState, protocol: n
     throw new RangeError(`A floor has one pool of ${BUCKETS} buckets and ${BACKENDS} backends`);
   }
   for (const service of services) {
-    const key = keyOf(service);
+    const key = keyOf({
+      vip: service.vip.address,
+      port: service.ports.first,
+      protocol: service.protocol ?? 0,
+    });
     const at = slotOffset(key);
     if (Slot.read(memory, at).key0 !== 0n) throw new RangeError("Two services share a slot");
     Slot.write(memory, { ...key, counter: counterOffset(service.counter) }, at);

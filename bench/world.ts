@@ -75,9 +75,11 @@ export function referenceWorld(state: DesiredState): ReferenceDirector {
       },
     })),
   }));
-  const services = state.services.flatMap(({ vip, protocol, port, counter, pool: index }) => {
+  const services = state.services.flatMap(({ vip, protocol, ports, counter, pool: index }) => {
     const pool = pools[index];
-    return pool === undefined ? [] : [{ vip, protocol, port, counter, pool }];
+    return pool === undefined
+      ? []
+      : [{ vip: vip.address, protocol: protocol ?? 0, port: ports.first, counter, pool }];
   });
   return { mac: mac(DIRECTOR_MAC), ifindex: IFINDEX, hashKey: HASH_KEY, services };
 }

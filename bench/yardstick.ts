@@ -148,7 +148,8 @@ export class Yardstick {
     const image = compile(yardstickProgram(director.variant));
     this.program = loadProgram(image, (spec) => (own.get(spec) ?? director.map(spec)).fd);
     for (const service of state.services) {
-      const { key0 } = keyOf(service);
+      const { vip, ports, protocol } = service;
+      const { key0 } = keyOf({ vip: vip.address, port: ports.first, protocol: protocol ?? 0 });
       const key = new Uint8Array(BigUint64Array.of(key0).buffer);
       this.#services.update(key, director.slotOf(key0));
     }

@@ -5,11 +5,13 @@
 import { compile } from "../bpf/program.ts";
 import { CounterMemory, type CounterValue } from "../datapath/counter-memory.ts";
 import {
+  defaultLimits,
   type DirectorMaps,
   directorMaps,
   type DirectorSizes,
   trafficCounter,
 } from "../datapath/director/maps.ts";
+import { Limits } from "../datapath/layout.ts";
 import { directorProgram } from "../datapath/director/program.ts";
 import type { DirectorVariant } from "../datapath/director/variant.ts";
 import { directorReasons, type DirectorReason } from "../datapath/reasons.ts";
@@ -35,6 +37,10 @@ export class DirectorDatapath {
       this.#maps = directorMaps({ ...sizes, cpus: possibleCpuLimit() });
       using arena = this.#generation.createMap(this.#maps.arena.map);
       this.#arenaMemory = arena.mmap();
+      using limits = this.#generation.createMap(this.#maps.limits);
+      const limitsMemory = limits.mmap();
+      Limits.write(limitsMemory.bytes, defaultLimits);
+      limitsMemory.unmap();
       using counters = this.#generation.createMap(this.#maps.counters.map);
       this.#counters = new CounterMemory(counters, this.#maps.counters);
       const bytes = this.#arenaMemory.bytes.subarray(0, this.#maps.arena.size);

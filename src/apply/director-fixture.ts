@@ -19,6 +19,7 @@ import { TestRun } from "../kernel/test-run.ts";
 import { defaultTunnels } from "../model/model.ts";
 import { formatIp, ip, type IpAddress } from "../net/address.ts";
 import { type Mac, mac } from "../net/mac.ts";
+import { wholePrefix } from "../net/prefix.ts";
 import { IPPROTO_TCP, IPPROTO_UDP } from "../packet/headers.ts";
 import {
   arenaBytesFor,
@@ -144,15 +145,16 @@ export function stateOf(
     vips.flatMap((vip) =>
       [IPPROTO_TCP, IPPROTO_UDP].map((protocol) => ({
         name,
-        vip: ip(vip),
+        vip: wholePrefix(ip(vip)),
         protocol,
-        port: PORTS[name],
+        ports: { first: PORTS[name], last: PORTS[name] },
+        hashKey: "five-tuple" as const,
         pool,
         counter: pool,
       })),
     ),
   );
-  return { pools, services };
+  return { pools, services, codePoints: new Map() };
 }
 
 export const ownersOf = ({ name, table }: DesiredPool): Uint16Array =>
@@ -181,10 +183,10 @@ export function referenceWorld(state: DesiredState): ReferenceDirector {
       },
     })),
   }));
-  const services = state.services.map(({ vip, protocol, port, counter, pool }) => ({
-    vip,
-    protocol,
-    port,
+  const services = state.services.map(({ vip, protocol, ports, counter, pool }) => ({
+    vip: vip.address,
+    protocol: protocol ?? 0,
+    port: ports.first,
     counter,
     pool: pools[pool] as (typeof pools)[number],
   }));
@@ -220,14 +222,16 @@ export class DirectorUnderTest {
       counters: state.pools.length + memberCount,
       cpus: possibleCpuLimit(),
     });
-    const specs = [declared.arena.map, declared.counters.map];
+    const specs = [declared.arena.map, declared.counters.map, declared.limits];
     this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
     this.#counters = new CounterMemory(this.#map(declared.counters.map), declared.counters);
     const mapped = this.#map(declared.arena.map).mmap();
     this.#unmap = () => mapped.unmap();
     // Tests run a packet at a time: none is under way while a table changes.
     const arena = new Arena(mapped.bytes.subarray(0, declared.arena.size), async () => {});
-    this.tables = new DirectorTables(arena, { index: declared.index, hashKey: HASH_KEY }, macOf);
+    const { index } = declared;
+    const { outerSources } = plainVariant;
+    this.tables = new DirectorTables(arena, { index, hashKey: HASH_KEY, outerSources }, macOf);
     const variant: DirectorVariant = {
       maps: declared,
       hashKey: HASH_KEY,

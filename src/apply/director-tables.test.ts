@@ -8,6 +8,7 @@ import { DEFAULT_HASH_KEY, flowHashKey } from "../datapath/flow-hash.ts";
 import { ArenaHeader, ForwardingCode, Member, ServiceSlot, wayOf } from "../datapath/layout.ts";
 import { indexLayout } from "../model/arena-size.ts";
 import { ip } from "../net/address.ts";
+import { wholePrefix } from "../net/prefix.ts";
 import { mac } from "../net/mac.ts";
 import { internetChecksum, onesSum } from "../packet/checksum.ts";
 import { Ipv4 } from "../packet/headers.ts";
@@ -30,7 +31,11 @@ function setUp(state: DesiredState, size = arenaBytesFor(state)) {
   const bytes = new Uint8Array(size);
   const arena = new Arena(bytes, async () => {});
   const index = indexShapeFor(state);
-  const tables = new DirectorTables(arena, { index, hashKey: HASH_KEY }, macOf);
+  const tables = new DirectorTables(
+    arena,
+    { index, hashKey: HASH_KEY, outerSources: { ipv4: null, ipv6: null } },
+    macOf,
+  );
   return { bytes, arena, tables, layout: indexLayout(index) };
 }
 
@@ -105,9 +110,9 @@ test("publish() keeps the buckets of a table that stayed, and what setOwners() w
 });
 
 const other: readonly { readonly name: string; readonly change: Partial<Service> }[] = [
-  { name: "VIP", change: { vip: ip("192.0.2.77") } },
-  { name: "VIP's family", change: { vip: ip("2001:db8::77") } },
-  { name: "port", change: { port: 8080 } },
+  { name: "VIP", change: { vip: wholePrefix(ip("192.0.2.77")) } },
+  { name: "VIP's family", change: { vip: wholePrefix(ip("2001:db8::77")) } },
+  { name: "port", change: { ports: { first: 8080, last: 8080 } } },
   { name: "protocol", change: { protocol: 1 } },
   { name: "pool and counter", change: { pool: 1, counter: 1 } },
   { name: "nothing, as records of its own", change: {} },
@@ -204,14 +209,15 @@ test("an arena of arenaBytesFor() takes new ways to the members for ever", async
       );
       const services = pools.map(({ name }, pool) => ({
         name,
-        vip: ip("192.0.2.10"),
+        vip: wholePrefix(ip("192.0.2.10")),
         protocol: 6,
-        port: 80 + pool,
+        ports: { first: 80 + pool, last: 80 + pool },
+        hashKey: "five-tuple" as const,
         pool,
         counter: pool,
       }));
-      const { tables } = setUp({ pools, services });
-      await tables.publish({ pools, services }, ownersOf);
+      const { tables } = setUp({ pools, services, codePoints: new Map() });
+      await tables.publish({ pools, services, codePoints: new Map() }, ownersOf);
       for (const change of sequence) {
         const changed = pools.map(
           (pool, index): DesiredPool => ({
@@ -222,7 +228,9 @@ test("an arena of arenaBytesFor() takes new ways to the members for ever", async
             })),
           }),
         );
-        await tables.publish({ pools: changed, services }, () => assert.fail("tables stay"));
+        await tables.publish({ pools: changed, services, codePoints: new Map() }, () =>
+          assert.fail("tables stay"),
+        );
       }
     }),
     { numRuns: 50 },

@@ -5,34 +5,33 @@
  */
 import { counterOffset } from "../datapath/counters.ts";
 import { trafficCounter } from "../datapath/director/maps.ts";
-import { type IndexPlan, planIndex, writeIndex } from "../datapath/director/index-plan.ts";
-import {
-  type ServiceKey,
-  type ServiceTarget,
-  VIP_PROTOCOL,
-} from "../datapath/director/service-index.ts";
+import { writeIndex } from "../datapath/director/index-plan.ts";
+import type { ServiceTarget } from "../datapath/director/service-index.ts";
+import { placed, writeWide } from "../datapath/director/wide-plan.ts";
 import type { FlowHashKey } from "../datapath/flow-hash.ts";
 import {
   ArenaHeader,
   Bucket,
   ForwardingCode,
-  HashWords,
   Member,
+  ServiceSlot,
   wayOf,
 } from "../datapath/layout.ts";
 import type { IndexShape } from "../model/arena-size.ts";
 import { OUTER_TTL } from "../datapath/director/tunnel.ts";
-import { type IpAddress, sameIp } from "../net/address.ts";
+import { formatIp, type IpAddress } from "../net/address.ts";
+import type { IpPrefix } from "../net/prefix.ts";
 import { IP_DF, IPPROTO_IPIP } from "../packet/headers.ts";
 import {
   type DesiredMember,
   type DesiredPool,
+  type DesiredService,
   type DesiredState,
-  distinctVips,
 } from "../plan/desired-state.ts";
 import type { TablePlan } from "../schedule/table.ts";
 import type { Arena } from "./arena.ts";
 import { NextHopRecords, type NextHopId, type NextHopStatus } from "./next-hop-records.ts";
+import { hashWordsOf, isLaidOut, layOutServices, type ServiceLayout } from "./service-layout.ts";
 import type { Mac } from "../net/mac.ts";
 
 interface PlacedPool {
@@ -41,35 +40,33 @@ interface PlacedPool {
   readonly members: number;
 }
 
-/** Where the services of a state lie in an index: good for every state that has the same ones. */
-interface PlannedIndex {
-  readonly services: readonly ServiceKey[];
-  readonly plan: IndexPlan;
+/** What a program is specialised to, and its tables must fit. */
+export interface TablesVariant {
+  readonly index: IndexShape;
+  readonly hashKey: FlowHashKey;
+  readonly outerSources: { readonly ipv4: IpPrefix | null; readonly ipv6: IpPrefix | null };
 }
 
 export class DirectorTables {
   readonly #arena: Arena;
   readonly #nextHops: NextHopRecords;
   #pools = new Map<string, PlacedPool>();
-  readonly #shape: IndexShape;
-  readonly #hashKey: FlowHashKey;
-  #planned: PlannedIndex;
+  readonly #variant: TablesVariant;
+  #layout: ServiceLayout;
   #index: number;
+  /** Regions that the index leads to, besides those of pools. */
+  #searched: readonly number[] = [];
 
   /** `macOf` says what is known of a neighbour when its record is made. */
-  constructor(
-    arena: Arena,
-    { index, hashKey }: { readonly index: IndexShape; readonly hashKey: FlowHashKey },
-    macOf: (nextHop: NextHopId) => Mac | null,
-  ) {
+  constructor(arena: Arena, variant: TablesVariant, macOf: (nextHop: NextHopId) => Mac | null) {
     this.#arena = arena;
-    this.#shape = index;
-    this.#hashKey = hashKey;
-    this.#planned = { services: [], plan: planIndex([], index, hashKey) };
+    this.#variant = variant;
+    this.#layout = layOutServices([], variant.index, variant.hashKey);
     this.#nextHops = new NextHopRecords(arena, macOf);
     // No services yet: without an index the program would take the empty arena for one.
-    this.#index = arena.allocate(this.#planned.plan.size);
-    this.#writeIndex(this.#planned.plan, () => null, this.#index);
+    const { index } = this.#layout;
+    this.#index = arena.allocate(index.size);
+    writeIndex(index, () => null, arena.region(this.#index, index.size));
     arena.store32(ArenaHeader.offsets.index, this.#index);
   }
 
@@ -87,15 +84,13 @@ export class DirectorTables {
       return offset;
     };
     const pools = new Map<string, PlacedPool>();
-    const planned = sameKeys(this.#planned.services, state.services)
-      ? this.#planned
-      : {
-          services: state.services,
-          plan: planIndex(keysOf(state.services), this.#shape, this.#hashKey),
-        };
+    const layout = isLaidOut(this.#layout, state.services)
+      ? this.#layout
+      : layOutServices(state.services, this.#variant.index, this.#variant.hashKey);
+    const searched: number[] = [];
     try {
       // First the index, the largest piece: it always fits where the one before the last was.
-      const index = allocate(planned.plan.size);
+      const index = allocate(layout.index.size);
       for (const pool of state.pools) {
         const before = this.#pools.get(pool.name);
         const members = this.#writeMembers(pool, allocate);
@@ -106,11 +101,29 @@ export class DirectorTables {
             : this.#writeBuckets(ownersOf(pool), allocate);
         pools.set(pool.name, { table: pool.table, buckets, members });
       }
-      this.#writeIndex(planned.plan, targetsOf(state, pools), index);
+      const targetOf = this.#targetsOf(state, pools, (size) => {
+        const offset = allocate(size);
+        searched.push(offset);
+        return offset;
+      });
+      const wide = layout.wide.size === 0 ? 0 : allocate(layout.wide.size);
+      if (wide > 0) {
+        searched.push(wide);
+        this.#writeWide(layout, targetOf, wide);
+      }
+      const keyTarget = (key: number): ServiceTarget | null => {
+        const keyed = layout.keyed[key] ?? null;
+        if (keyed === null) return null;
+        return "service" in keyed
+          ? targetOf(keyed.service)
+          : { ...NO_TARGET, wide: placed(keyed.branch, wide) };
+      };
+      writeIndex(layout.index, keyTarget, this.#arena.region(index, layout.index.size));
       this.#arena.store32(ArenaHeader.offsets.index, index);
-      obsolete.push(this.#index);
+      obsolete.push(this.#index, ...this.#searched);
       this.#index = index;
-      this.#planned = planned;
+      this.#searched = searched;
+      this.#layout = layout;
     } catch (error) {
       await this.#arena.release(fresh);
       throw error;
@@ -142,12 +155,67 @@ export class DirectorTables {
     return this.#nextHops.status();
   }
 
-  #writeIndex(
-    plan: IndexPlan,
-    targetOf: (key: number) => ServiceTarget | null,
+  /** Writes slots and branches of the search where they lie. */
+  #writeWide(
+    { wide, wideSlots }: ServiceLayout,
+    targetOf: (service: DesiredService) => ServiceTarget,
     offset: number,
   ): void {
-    writeIndex(plan, targetOf, this.#arena.region(offset, plan.size));
+    const region = this.#arena.region(offset, wide.size);
+    writeWide(wide, offset, region);
+    // Nothing of a packet that is found this way is known beforehand but the hash key's own start.
+    const hashSum = this.#variant.hashKey[0] ?? 0n;
+    wideSlots.forEach((service, slot) => {
+      ServiceSlot.write(region, { ...targetOf(service), hashSum }, wide.slotAt(slot));
+    });
+  }
+
+  /** What the slot of a service says. */
+  #targetsOf(
+    { pools, codePoints }: DesiredState,
+    placedPools: ReadonlyMap<string, PlacedPool>,
+    allocate: (size: number) => number,
+  ): (service: DesiredService) => ServiceTarget {
+    const ofPools = pools.map(({ name }) => {
+      const at = placedPools.get(name);
+      if (at === undefined) throw new Error(`Pool "${name}" is not in the tables`);
+      return {
+        buckets: at.buckets,
+        bucketMask: (at.table.size - 1) * Bucket.size,
+        members: at.members,
+      };
+    });
+    const codes = new Map<string, number>();
+    const codesFor = (pool: DesiredPool, vip: IpPrefix): number => {
+      if (!pool.members.some(({ forwarding }) => forwarding === ForwardingCode.dscp)) return 0;
+      const key = `${pool.name} ${formatIp(vip.address)}`;
+      let at = codes.get(key);
+      if (at === undefined) {
+        at = allocate(pool.members.length);
+        const region = this.#arena.region(at, pool.members.length);
+        pool.members.forEach(({ forwarding, address }, index) => {
+          if (forwarding !== ForwardingCode.dscp) return;
+          const known = codePoints.get(formatIp(address)) ?? [];
+          region[index] = known.findIndex((each) => formatIp(each) === formatIp(vip.address)) + 1;
+        });
+        codes.set(key, at);
+      }
+      return at;
+    };
+    return (service) => {
+      const pool = pools[service.pool];
+      const target = ofPools[service.pool];
+      if (pool === undefined || target === undefined) {
+        throw new Error(`Service "${service.name}" has no pool in the tables`);
+      }
+      return {
+        ...target,
+        counter: counterOffset(trafficCounter(service.counter)),
+        hashWords: hashWordsOf[service.hashKey],
+        wide: 0,
+        codePoints: codesFor(pool, service.vip),
+      };
+    };
   }
 
   #writeBuckets(owners: Uint16Array, allocate: (size: number) => number): number {
@@ -164,32 +232,37 @@ export class DirectorTables {
     pool.members.forEach((member, index) => {
       const nextHop = this.#nextHops.offsetFor(member.path);
       const counter = counterOffset(trafficCounter(pool.memberCounters + index));
-      const record = { ...memberRecord(member), nextHop, counter };
+      const record = { ...memberRecord(member, this.#variant), nextHop, counter };
       Member.write(region, record, index * Member.size);
     });
     return offset;
   }
 }
 
-const FIVE_TUPLE =
-  HashWords.sourcePort | HashWords.vip | HashWords.servicePort | HashWords.protocol;
-
-function memberRecord(member: DesiredMember): Parameters<typeof Member.encode>[0] {
+function memberRecord(
+  member: DesiredMember,
+  { outerSources }: Pick<TablesVariant, "outerSources">,
+): Parameters<typeof Member.encode>[0] {
   const { forwarding, address, path } = member;
   const way = wayOf(forwarding, path?.ifindex ?? 0);
   const common = { way, mtu: Math.min(path?.mtu ?? 0, 0xffff) };
   if (path === null || forwarding === ForwardingCode.l2) return common;
+  const { family } = address;
+  const prefix = family === 4 ? outerSources.ipv4 : outerSources.ipv6;
+  const source = prefix?.address ?? path.source;
+  // A source that the flow chooses is no constant of the sum.
+  const constant = prefix === null ? [source, address] : [address];
   return {
     ...common,
-    outerSum: address.family === 4 ? outerSum(path.source, address) : 0,
-    source: padded(path.source),
+    outerSum: family === 4 ? outerSum(constant) : 0,
+    source: padded(source),
     destination: padded(address),
   };
 }
 
 /** Ones' complement sum of what is constant in an outer IPv4 header, as little-endian 16-bit words. */
-function outerSum(source: IpAddress, destination: IpAddress): number {
-  const words = [source, destination].flatMap(({ bytes }) => [
+function outerSum(addresses: readonly IpAddress[]): number {
+  const words = addresses.flatMap(({ bytes }) => [
     (bytes[0] ?? 0) | ((bytes[1] ?? 0) << 8),
     (bytes[2] ?? 0) | ((bytes[3] ?? 0) << 8),
   ]);
@@ -205,56 +278,13 @@ function padded({ bytes }: IpAddress): Uint8Array {
   return out;
 }
 
-/** A key for every service address, in their order, then one for each VIP alone. */
-function keysOf(services: readonly ServiceKey[]): readonly ServiceKey[] {
-  const vips = distinctVips(services);
-  return [...services, ...vips.map((vip) => ({ vip, port: 0, protocol: VIP_PROTOCOL }))];
-}
-
-function sameKeys(before: readonly ServiceKey[], now: readonly ServiceKey[]): boolean {
-  return (
-    before.length === now.length &&
-    before.every(({ vip, port, protocol }, index) => {
-      const other = now[index];
-      return (
-        other !== undefined &&
-        port === other.port &&
-        protocol === other.protocol &&
-        (vip === other.vip || sameIp(vip, other.vip))
-      );
-    })
-  );
-}
-
-/** What the slot of each key says: of a service its pool, of a VIP alone nothing. */
-function targetsOf(
-  { services, pools }: DesiredState,
-  placed: ReadonlyMap<string, PlacedPool>,
-): (key: number) => ServiceTarget | null {
-  const ofPools = pools.map(({ name }) => {
-    const at = placed.get(name);
-    if (at === undefined) throw new Error(`Pool "${name}" is not in the tables`);
-    return {
-      buckets: at.buckets,
-      bucketMask: (at.table.size - 1) * Bucket.size,
-      members: at.members,
-    };
-  });
-  // The addresses of a service share what their slots say.
-  const ofServices: ServiceTarget[] = [];
-  return (key) => {
-    const service = services[key];
-    if (service === undefined) return null;
-    const pool = ofPools[service.pool];
-    if (pool === undefined) {
-      throw new Error(`Service "${service.name}" has no pool in the tables`);
-    }
-    return (ofServices[service.counter] ??= {
-      ...pool,
-      counter: counterOffset(trafficCounter(service.counter)),
-      hashWords: FIVE_TUPLE,
-      wide: 0,
-      codePoints: 0,
-    });
-  };
-}
+/** What the slots of a VIP as such and of a branch say of a service: nothing. */
+const NO_TARGET: ServiceTarget = {
+  buckets: 0,
+  bucketMask: 0,
+  members: 0,
+  counter: 0,
+  hashWords: 0,
+  wide: 0,
+  codePoints: 0,
+};

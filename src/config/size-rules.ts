@@ -22,6 +22,7 @@ export function* sizeRules(draft: DirectorDraft): Generator<Finding> {
     members: 0,
     ipv4Keys: 0,
     ipv6Keys: 0,
+    searchBytes: 0,
   };
   for (const [path, { backends = [] }] of places(draft.pools, ["pools"])) {
     const buckets = bucketsOf(membersOf(backends));

@@ -197,7 +197,7 @@ export class Director implements DirectorControl {
     );
     this.#tables = new DirectorTables(
       this.#datapath.arena,
-      { index, hashKey: this.#hashKey },
+      { index, hashKey: this.#hashKey, outerSources: { ipv4: null, ipv6: null } },
       (nextHop) => this.#neighbours.follow(nextHop),
     );
   }

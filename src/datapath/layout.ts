@@ -61,6 +61,9 @@ export const ServiceSlot = struct(
 /** Bits of `ServiceSlot.hashWords`. */
 export const HashWords = { sourcePort: 1, vip: 2, servicePort: 4, protocol: 8 } as const;
 
+export const FIVE_TUPLE =
+  HashWords.sourcePort | HashWords.vip | HashWords.servicePort | HashWords.protocol;
+
 /**
  * Services with ranges of ports, all ports or prefixes of addresses are found by branches: first by the
  * bits of the address behind those that the index was asked with, eight at a time, then by protocol,

@@ -32,6 +32,8 @@ export interface TableCounts {
   /** Keys of the service index: one for each VIP, protocol and port, and one for each VIP alone. */
   readonly ipv4Keys: number;
   readonly ipv6Keys: number;
+  /** Of what lies beside the index, to find services by prefixes and ranges. */
+  readonly searchBytes: number;
 }
 
 /** The two tables of one address family in a service index: powers of two. */
@@ -89,11 +91,11 @@ export function indexLayout({ ipv4, ipv6 }: IndexShape): IndexLayout {
  * small records: what they leave free is not always in one piece.
  */
 export function arenaBytesNeeded(counts: TableCounts): number {
-  const { pools, buckets, bucketsOfLargest, members, ipv4Keys, ipv6Keys } = counts;
+  const { pools, buckets, bucketsOfLargest, members, ipv4Keys, ipv6Keys, searchBytes } = counts;
   const { header, bucket, member, nextHop, indexHead } = arenaRecordBytes;
   const records = members * (member + nextHop) + pools * LINE;
   const index = indexLayout(indexShape(ipv4Keys, ipv6Keys)).size + indexHead + LINE;
-  return header + (buckets + bucketsOfLargest) * bucket + 3 * records + 2 * index;
+  return header + (buckets + bucketsOfLargest) * bucket + 3 * records + 2 * (index + searchBytes);
 }
 
 /** Size of an arena for tables of these counts, a power of two; larger than `ARENA_SIZE_MAX` if they cannot fit. */

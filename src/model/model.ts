@@ -11,6 +11,16 @@ export type Forwarding = (typeof forwardings)[number];
 export const protocols = ["tcp", "udp"] as const;
 export type Protocol = (typeof protocols)[number];
 
+/** What of a packet decides which bucket it falls into, as docs/design/flow-hash.md says. */
+export const hashKeys = ["five-tuple", "client", "client-vip", "client-port"] as const;
+export type HashKey = (typeof hashKeys)[number];
+
+/** Both included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
 /** A machine that serves, as a member of one pool. */
 export interface Backend {
   /** Unique in its pool, and its identity: tables hash it, so a new address keeps the buckets. */

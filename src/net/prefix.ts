@@ -1,5 +1,5 @@
 /** IP prefixes: an address whose bits behind the first `length` are zero. A whole address is one too. */
-import { formatIp, type IpAddress, parseIp } from "./address.ts";
+import { formatIp, type IpAddress, parseIp, sameIp } from "./address.ts";
 
 export interface IpPrefix {
   readonly address: IpAddress;
@@ -31,6 +31,9 @@ export const isWhole = ({ address, length }: IpPrefix): boolean => length === bi
 export const prefixContains = (prefix: IpPrefix, address: IpAddress): boolean =>
   address.family === prefix.address.family &&
   masked(address, prefix.length).bytes.every((byte, at) => byte === prefix.address.bytes[at]);
+
+export const sameIpPrefix = (a: IpPrefix, b: IpPrefix): boolean =>
+  a.length === b.length && sameIp(a.address, b.address);
 
 /** `address` with zeros behind its first `length` bits. */
 export const masked = ({ family, bytes }: IpAddress, length: number): IpAddress => ({

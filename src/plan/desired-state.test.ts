@@ -6,12 +6,14 @@ import { ForwardingCode, Member, NextHop } from "../datapath/layout.ts";
 import { ARENA_SIZE_MAX } from "../model/arena-size.ts";
 import type { DirectorConfig } from "../model/model.ts";
 import { ip } from "../net/address.ts";
+import { wholePrefix } from "../net/prefix.ts";
 import { mac } from "../net/mac.ts";
 import { buildTable } from "../schedule/table.ts";
 import {
   arenaBytesFor,
   desiredState,
   type DesiredState,
+  exactPort,
   featuresOf,
   indexShapeFor,
 } from "./desired-state.ts";
@@ -76,9 +78,10 @@ test("desiredState() gives members in the order of the table, with counters of t
 
 test("desiredState() gives every VIP and port of a service an entry, and one counter", () => {
   assert.deepEqual(
-    plan().services.map(({ name, vip, protocol, port, pool, counter }) =>
-      [name, vip.family, protocol, port, pool, counter].join(" "),
-    ),
+    plan().services.map((service) => {
+      const { name, vip, protocol, pool, counter } = service;
+      return [name, vip.address.family, protocol, exactPort(service), pool, counter].join(" ");
+    }),
     ["web 4 6 80 0 0", "web 4 6 443 0 0", "web 6 6 80 0 0", "web 6 6 443 0 0", "dns 4 17 53 1 1"],
   );
 });
@@ -89,7 +92,7 @@ test("desiredState() refuses pools without a table", () => {
 
 const features: readonly { name: string; state: () => DesiredState; has: string }[] = [
   { name: "everything", state: plan, has: "ipv4 ipv6 l2 ipipOverIpv4 ipipOverIpv6" },
-  { name: "nothing", state: () => ({ pools: [], services: [] }), has: "" },
+  { name: "nothing", state: () => ({ pools: [], services: [], codePoints: new Map() }), has: "" },
   {
     name: "one service and its pool",
     state: () =>
@@ -130,12 +133,14 @@ function stateOf(pools: number, members: number, services: number): DesiredState
     })),
     services: Array.from({ length: services }, (_, index) => ({
       name: `service-${index}`,
-      vip: { family: 4, bytes: Uint8Array.of(192, 0, index >> 8, index & 0xff) },
+      vip: wholePrefix({ family: 4, bytes: Uint8Array.of(192, 0, index >> 8, index & 0xff) }),
       protocol: 6,
-      port: 80,
+      ports: { first: 80, last: 80 },
+      hashKey: "five-tuple" as const,
       pool: 0,
       counter: index,
     })),
+    codePoints: new Map(),
   };
 }
 
@@ -153,9 +158,9 @@ for (const [pools, members, services] of [
     const size = arenaBytesFor(state);
     assert.equal(Math.log2(size) % 1, 0, "a power of two");
     const tableBytes = (tables[0]?.size ?? 0) * 4;
-    const keys = state.services.flatMap(({ vip, protocol, port }) => [
-      { vip, protocol, port },
-      { vip, protocol: VIP_PROTOCOL, port: 0 },
+    const keys = state.services.flatMap(({ vip: { address }, protocol, ports }) => [
+      { vip: address, protocol: protocol ?? 0, port: ports.first },
+      { vip: address, protocol: VIP_PROTOCOL, port: 0 },
     ]);
     const line = 64;
     // Every record begins on a line, and members may each have a next hop of their own.

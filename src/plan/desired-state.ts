@@ -4,9 +4,11 @@
  */
 import { ForwardingCode } from "../datapath/layout.ts";
 import type { Features } from "../datapath/director/variant.ts";
+import { planWide, type WideService, wideShape } from "../datapath/director/wide-plan.ts";
 import { arenaSize, type IndexShape, indexShape } from "../model/arena-size.ts";
-import type { DirectorConfig, Pool, Protocol } from "../model/model.ts";
+import type { DirectorConfig, HashKey, Pool, PortRange, Protocol } from "../model/model.ts";
 import type { IpAddress } from "../net/address.ts";
+import { formatPrefix, type IpPrefix, isWhole, wholePrefix } from "../net/prefix.ts";
 import { IPPROTO_TCP, IPPROTO_UDP } from "../packet/headers.ts";
 import type { TablePlan } from "../schedule/table.ts";
 import type { Path } from "./path.ts";
@@ -28,13 +30,15 @@ export interface DesiredPool {
   readonly memberCounters: number;
 }
 
-/** One VIP, protocol and port. */
+/** One VIP or prefix, a protocol and a range of ports. */
 export interface DesiredService {
   readonly name: string;
-  readonly vip: IpAddress;
-  /** IP protocol number. */
-  readonly protocol: number;
-  readonly port: number;
+  readonly vip: IpPrefix;
+  /** IP protocol number; `null` is any. */
+  readonly protocol: number | null;
+  /** All of them: 0 to 65535. */
+  readonly ports: PortRange;
+  readonly hashKey: HashKey;
   /** Index in `DesiredState.pools`. */
   readonly pool: number;
   /** Number of its counter; its addresses share one. Services come first, then members. */
@@ -44,7 +48,13 @@ export interface DesiredService {
 export interface DesiredState {
   readonly pools: readonly DesiredPool[];
   readonly services: readonly DesiredService[];
+  /** By a backend's address as text: the VIPs that `dscp` members there know by code points, from 1 on. */
+  readonly codePoints: ReadonlyMap<string, readonly IpAddress[]>;
 }
+
+/** The port of a service that is one address, one protocol and one port; else `null`. */
+export const exactPort = ({ vip, protocol, ports }: DesiredService): number | null =>
+  isWhole(vip) && protocol !== null && ports.first === ports.last ? ports.first : null;
 
 export const protocolNumber: Readonly<Record<Protocol, number>> = {
   tcp: IPPROTO_TCP,
@@ -75,25 +85,26 @@ export function desiredState(
   });
   const services = config.services.flatMap((service, counter) => {
     const pool = config.pools.findIndex(({ name }) => name === service.pool);
-    return service.vips.flatMap((vip) =>
+    return service.vips.map(wholePrefix).flatMap((vip) =>
       service.ports.map(
         (port): DesiredService => ({
           name: service.name,
           vip,
           protocol: protocolNumber[service.protocol],
-          port,
+          ports: { first: port, last: port },
+          hashKey: "five-tuple",
           pool,
           counter,
         }),
       ),
     );
   });
-  return { pools, services };
+  return { pools, services, codePoints: new Map() };
 }
 
 /** What the program must be able to do for this state. */
 export function featuresOf(state: DesiredState): Features {
-  const families = new Set(state.services.map(({ vip }) => vip.family));
+  const families = new Set(state.services.map(({ vip }) => vip.address.family));
   const forwardings = new Set(
     state.pools.flatMap(({ members }) => members.map(({ forwarding }) => forwarding)),
   );
@@ -102,9 +113,9 @@ export function featuresOf(state: DesiredState): Features {
     ipv4: families.has(4),
     ipv6: families.has(6),
     forwardings: [...forwardings].toSorted((a, b) => a - b),
-    hashKeys: false,
-    wideIpv4: null,
-    wideIpv6: null,
+    hashKeys: state.services.some(({ hashKey }) => hashKey !== "five-tuple"),
+    wideIpv4: wideShape(wideServices(state.services), 4),
+    wideIpv6: wideShape(wideServices(state.services), 6),
   };
 }
 
@@ -117,7 +128,18 @@ export function arenaBytesFor(state: DesiredState): number {
     bucketsOfLargest: Math.max(0, ...sizes),
     members: state.pools.reduce((sum, { members }) => sum + members.length, 0),
     ...indexKeys(state.services),
+    searchBytes: searchBytes(state),
   });
+}
+
+/** What services that are searched for take beside the index, and the code points of members. */
+function searchBytes({ services, pools }: DesiredState): number {
+  const codePoints = new Set(services.map(({ vip, pool }) => `${pool} ${formatPrefix(vip)}`)).size;
+  const members = Math.max(0, ...pools.map((pool) => pool.members.length));
+  const hasCodes = pools.some((pool) =>
+    pool.members.some(({ forwarding }) => forwarding === ForwardingCode.dscp),
+  );
+  return planWide(wideServices(services)).size + (hasCodes ? codePoints * (members + 64) : 0);
 }
 
 /** The shape of an index of these services, or of as many others. */
@@ -131,23 +153,35 @@ function indexKeys(services: DesiredState["services"]): {
   readonly ipv4Keys: number;
   readonly ipv6Keys: number;
 } {
-  const keys = [...services.map(({ vip }) => vip), ...distinctVips(services)];
+  const exact = services.filter((service) => exactPort(service) !== null);
+  const anchors = planWide(wideServices(services)).anchors;
+  const keys = [
+    ...exact.map(({ vip }) => vip.address),
+    ...distinctVips(services),
+    ...anchors.map(({ address }) => address),
+  ];
   const ipv6Keys = keys.filter(({ family }) => family === 6).length;
   return { ipv4Keys: keys.length - ipv6Keys, ipv6Keys };
 }
 
-/** Every VIP once, in the order of the services. */
+/** Services that are searched for: each with a slot of its own number. */
+const wideServices = (services: DesiredState["services"]): readonly WideService[] =>
+  services
+    .filter((service) => exactPort(service) === null)
+    .map(({ vip, protocol, ports }, slot) => ({ vip, protocol, ports, slot }));
+
+/** Every VIP that is a whole address once, in the order of the services. */
 export function distinctVips(
   services: readonly Pick<DesiredService, "vip">[],
 ): readonly IpAddress[] {
   const found = new Map<string, IpAddress>();
-  let last: IpAddress | null = null;
+  let last: IpPrefix | null = null;
   for (const { vip } of services) {
     // The ports of a VIP follow each other.
-    if (vip === last) continue;
+    if (vip === last || !isWhole(vip)) continue;
     last = vip;
-    const text = vip.bytes.join();
-    if (!found.has(text)) found.set(text, vip);
+    const text = vip.address.bytes.join();
+    if (!found.has(text)) found.set(text, vip.address);
   }
   return [...found.values()];
 }

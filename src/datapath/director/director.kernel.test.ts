@@ -27,6 +27,7 @@ import {
 import { XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX } from "../../bpf/xdp.ts";
 import { skip } from "../../kernel/kernel-fixture.ts";
 import { ip, type IpAddress } from "../../net/address.ts";
+import { wholePrefix } from "../../net/prefix.ts";
 import { mac } from "../../net/mac.ts";
 import { eth, type LinkLayer, padTo } from "../../packet/build.ts";
 import { problemsOf } from "../../packet/decode.ts";
@@ -725,9 +726,11 @@ test("the director counts no_headroom when a driver left too little for an outer
   const state = stateOf(["ipip4"], [VIP]);
   const pushes = Array.from({ length: 11 }, (_, index) => ({
     name: "ipip4",
-    vip: ip(BACKEND_4),
+    vip: wholePrefix(ip(BACKEND_4)),
     protocol: IPPROTO_IPIP,
-    port: 40 + index * 20,
+    // What the port of IP in IP reads like: the length of the packet inside, which grows.
+    ports: { first: 40 + index * 20, last: 40 + index * 20 },
+    hashKey: "five-tuple" as const,
     pool: 0,
     counter: 0,
   }));

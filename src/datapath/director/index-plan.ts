@@ -13,7 +13,7 @@ import {
   indexLayout,
 } from "../../model/arena-size.ts";
 import type { FlowHashKey } from "../flow-hash.ts";
-import { IndexHead, ServiceSlot } from "../layout.ts";
+import { FIVE_TUPLE, HashWords, IndexHead, ServiceSlot } from "../layout.ts";
 import {
   BUCKET_SHIFT,
   M1,
@@ -199,7 +199,7 @@ function mixedOf(keys: readonly ServiceKey[], words: Uint32Array): Uint32Array {
   return mixed;
 }
 
-/** `flowHashSum()` of every key, low half first. */
+/** What each key adds to the flow hash, and the hash key's own start: low half first. */
 function hashSumsOf(
   keys: readonly ServiceKey[],
   words: Uint32Array,
@@ -207,7 +207,7 @@ function hashSumsOf(
 ): Uint32Array {
   const sums = new Uint32Array(keys.length * 2);
   const multipliers = hashKey.map(halves);
-  keys.forEach(({ vip: { family }, protocol }, key) => {
+  keys.forEach(({ vip: { family }, protocol, hashWords = FIVE_TUPLE }, key) => {
     const at = key * KEY_WORDS;
     const rest = words[at + (family === 4 ? 1 : 4)] ?? 0;
     const address = family === 4 ? [2] : [5, 6, 7, 8];
@@ -218,10 +218,12 @@ function hashSumsOf(
       low += Math.imul(word, multiplierLow) >>> 0;
       high += productHigh(word, 0, multiplierLow, multiplierHigh);
     };
-    address.forEach((index, word) => add(index, words[at + word] ?? 0));
+    if ((hashWords & HashWords.vip) !== 0) {
+      address.forEach((index, word) => add(index, words[at + word] ?? 0));
+    }
     // The destination port is the upper half of the word of both.
-    add(ports, (rest << 16) >>> 0);
-    add(ports + 1, protocol);
+    if ((hashWords & HashWords.servicePort) !== 0) add(ports, (rest << 16) >>> 0);
+    if ((hashWords & HashWords.protocol) !== 0) add(ports + 1, protocol);
     sums[key * 2] = low % 2 ** 32;
     sums[key * 2 + 1] = (high + Math.floor(low / 2 ** 32)) % 2 ** 32;
   });

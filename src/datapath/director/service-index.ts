@@ -33,6 +33,8 @@ export interface ServiceKey {
   readonly port: number;
   /** IP protocol number, `VIP_PROTOCOL` or `ANCHOR_PROTOCOL`. */
   readonly protocol: number;
+  /** `HashWords` of the service; those of the five-tuple unless given. */
+  readonly hashWords?: number;
 }
 
 /** What a slot says of its service, next to the key. */
@@ -143,7 +145,11 @@ interface SlotKey {
 }
 
 /** The key as the program composes it from the packet's bytes. */
-export function keyOf({ vip, port, protocol }: ServiceKey): SlotKey {
+export function keyOf({
+  vip,
+  port,
+  protocol,
+}: Pick<ServiceKey, "vip" | "port" | "protocol">): SlotKey {
   const view = new DataView(vip.bytes.buffer, vip.bytes.byteOffset, vip.bytes.byteLength);
   const portRaw = ((port & 0xff) << 8) | (port >> 8);
   if (vip.family === 4) {
