@@ -1,20 +1,22 @@
 /**
  * Gives every virtual register one of r0 to r9, or a place on the stack:
  *
- *     interference.ts  →  colour.ts  →  slots.ts
+ *     interference.ts  →  colour.ts  →  slots.ts  →  fast-calls.ts
  *           ↑                 │ what found no colour
  *           └──── spill.ts ───┘
  *
- * What crosses a call lives in r6 to r9, the only ones a call keeps: to the verifier every call
- * overwrites r0 to r5, however many arguments it takes.
+ * What crosses a call lives in r6 to r9, the only ones a call keeps (`clobbers.ts`).
  */
 import { colour } from "./colour.ts";
+import { isFast } from "./clobbers.ts";
+import { keepAcross } from "./fast-calls.ts";
 import { interferenceOf } from "./interference.ts";
 import type { FunctionIr, IrInstruction, Register } from "./ir.ts";
 import { STACK_SIZE } from "./isa.ts";
-import { blocksOf, frequenciesOf } from "./liveness.ts";
+import { asPlainCall } from "./lower.ts";
 import { placeSlots } from "./slots.ts";
 import { noSpills, spill, spillCosts } from "./spill.ts";
+import { instructionsOf, operationsOf } from "./weight.ts";
 
 export interface Allocation {
   readonly code: readonly IrInstruction[];
@@ -23,6 +25,8 @@ export interface Allocation {
   readonly stackBytes: number;
   /** Slots on the stack that were needed, before sharing: for tests and reports. */
   readonly spilled: number;
+  /** Registers kept across fast calls, summed over these: for tests and reports. */
+  readonly kept: number;
 }
 
 export interface AllocateOptions {
@@ -42,17 +46,40 @@ export function allocate(ir: Unallocated, options: AllocateOptions = {}): Alloca
   if (registersMax < 6 || registersMax > 10) {
     throw new RangeError(`Cannot use ${registersMax} registers: 6 to 10 are possible`);
   }
-  let best: Allocation | null = null;
-  for (const patience of PATIENCES) {
-    const allocation = attempt(ir, registersMax, patience);
-    if (best === null || weightOf(allocation) < weightOf(best)) best = allocation;
-    if (allocation.spilled === 0) break;
-  }
-  const { stackBytes } = best as Allocation;
+  const best = waysOf(ir)
+    .map((way) => patientAttempt(way, registersMax))
+    .reduce((one, other) => (cost(other) < cost(one) ? other : one));
+  const { stackBytes } = best;
   if (stackBytes > STACK_SIZE) {
     throw new RangeError(
       `Cannot build "${ir.name}": ${stackBytes} bytes of stack are needed, ${STACK_SIZE} exist`,
     );
+  }
+  return best;
+}
+
+/**
+ * With fast calls, and with plain ones instead: what is kept across a fast one needs stack, and room
+ * among the registers that arguments move to.
+ */
+function waysOf(ir: Unallocated): readonly Unallocated[] {
+  if (!ir.code.some(({ operation }) => isFast(operation))) return [ir];
+  const plain = ir.code.map(({ operation, source }) => ({
+    operation: asPlainCall(operation),
+    source,
+  }));
+  return [ir, { ...ir, code: plain }];
+}
+
+const cost = (allocation: Allocation): number =>
+  allocation.stackBytes > STACK_SIZE ? Infinity : instructionsOf(allocation);
+
+function patientAttempt(ir: Unallocated, registersMax: number): Allocation {
+  let best: Allocation | null = null;
+  for (const patience of PATIENCES) {
+    const allocation = attempt(ir, registersMax, patience);
+    if (best === null || operationsOf(allocation) < operationsOf(best)) best = allocation;
+    if (allocation.spilled === 0) break;
   }
   return best as Allocation;
 }
@@ -67,7 +94,9 @@ function attempt(ir: Unallocated, registersMax: number, patience: number): Alloc
     const costs = spillCosts(code, registerCount, spills);
     const { physical, failed } = colour(graph, registersMax, (register) => costs[register] ?? 0);
     if (failed.length === 0) {
-      return { ...placeSlots(code, spills.slots, ir.stackBytes), physical, spilled: spills.slots };
+      const placed = placeSlots(code, spills.slots, ir.stackBytes);
+      const { kept, ...rest } = keepAcross(placed.code, physical, placed.stackBytes);
+      return { ...rest, physical, spilled: spills.slots, kept };
     }
     const victims = new Set<Register>();
     for (const group of failed) {
@@ -80,26 +109,6 @@ function attempt(ir: Unallocated, registersMax: number, patience: number): Alloc
     }
     ({ code, registerCount } = spill(code, [...victims], registerCount, spills));
   }
-}
-
-/** Instructions, weighted by how often they run. */
-function weightOf({ code, physical }: Allocation): number {
-  const blocks = blocksOf(code);
-  const frequencies = frequenciesOf(code, blocks);
-  let weight = 0;
-  blocks.forEach(({ start, end }, index) => {
-    for (const { operation } of code.slice(start, end)) {
-      const { op } = operation;
-      const isNothing =
-        op === "label" ||
-        (op === "move" &&
-          operation.width === 8 &&
-          "register" in operation.from &&
-          physical[operation.from.register] === physical[operation.to]);
-      if (!isNothing) weight += frequencies[index] ?? 1;
-    }
-  });
-  return weight;
 }
 
 /** A piece that cannot be spilled makes room by what lies beside it. */

@@ -4,6 +4,7 @@
  */
 import { helperName } from "./helpers.ts";
 import {
+  ADDRESS_CAST,
   Alu,
   Atomic,
   CallKind,
@@ -78,6 +79,8 @@ function wideText({ dst, src, imm }: Instruction, high: number, name: string | u
 function instructionText(instruction: Instruction, symbol: string | undefined): string {
   const { code, dst, src, offset, imm } = instruction;
   switch (code & 0x07) {
+    case Class.LD:
+      return packetText(instruction);
     case Class.LDX:
       return `r${dst} = *(${memoryType(code)} *)(r${src} ${signed(offset)})`;
     case Class.ST:
@@ -96,6 +99,13 @@ function instructionText(instruction: Instruction, symbol: string | undefined): 
     default:
       return `unknown ${hex(code)}`;
   }
+}
+
+function packetText({ code, src, imm }: Instruction): string {
+  const mode = code & 0xe0;
+  if (mode === Mode.ABS) return `r0 = *(${memoryType(code)} *)skb[${imm}]`;
+  if (mode === Mode.IND) return `r0 = *(${memoryType(code)} *)skb[r${src} + ${imm}]`;
+  return `unknown ${hex(code)}`;
 }
 
 const ALU_SIGNS: Record<number, string> = {
@@ -119,6 +129,13 @@ function aluText({ code, dst, src, offset, imm }: Instruction, letter: string): 
   if (alu === Alu.end) {
     const name = (code & 0x07) === Class.ALU64 ? "bswap" : (code & Source.REG) !== 0 ? "be" : "le";
     return `r${dst} = ${name}${imm} r${dst}`;
+  }
+  if (alu === Alu.mov && (code & Source.REG) !== 0 && offset === ADDRESS_CAST) {
+    return `r${dst} = addr_space_cast(r${src}, ${imm >>> 16}, ${imm & 0xffff})`;
+  }
+  // Only the kernel writes these, for memory of each CPU (BPF_ADDR_PERCPU in include/linux/filter.h).
+  if (alu === Alu.mov && (code & Source.REG) !== 0 && offset === -1) {
+    return `r${dst} = &(void __percpu *)(r${src})`;
   }
   const operand = (code & Source.REG) === 0 ? String(imm) : `${letter}${src}`;
   // The offset says how many bits have a sign, or that a division has one.

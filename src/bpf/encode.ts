@@ -8,13 +8,17 @@ import {
   type Label,
   type Operand,
   type Operation,
+  type WideValue,
   type Width,
 } from "./ir.ts";
 import {
+  ADDRESS_CAST,
+  AddressCast,
   Alu,
   Atomic,
   CallKind,
   Class,
+  CONTEXT,
   FRAME,
   type Instruction,
   Jump,
@@ -79,6 +83,7 @@ class Encoder {
   /** Null when a jump turned out to be too far: it is in `long` now. */
   run(): EncodedFunction | null {
     const { code } = this.#allocation;
+    this.#nameArenas();
     this.#parameters();
     for (const [index, { operation, source }] of code.entries()) {
       const before = this.#out.length;
@@ -123,6 +128,19 @@ class Encoder {
     return landed;
   }
 
+  /** To the verifier addresses are of the arena the program names: one that is only cast into is named here. */
+  #nameArenas(): void {
+    const operations = this.#allocation.code.map(({ operation }) => operation);
+    const cast = new Set(
+      operations.flatMap((cast) => (cast.op === "castAddress" ? [cast.map] : [])),
+    );
+    for (const operation of operations) {
+      if (operation.op === "wide" && "map" in operation.value) cast.delete(operation.value.map);
+    }
+    // r0 holds nothing yet.
+    for (const map of cast) this.#wideInto(0, { kind: "mapFd", map });
+  }
+
   /** All parameters arrive at once in r1 to r5, so they move as if at once. */
   #parameters(): void {
     const moves = this.#allocation.code.flatMap(({ operation }) =>
@@ -141,7 +159,7 @@ class Encoder {
         this.#move(this.#physical(operation.to), operation.from, operation.width);
         break;
       case "wide":
-        this.#wide(operation);
+        this.#wideInto(this.#physical(operation.to), operation.value);
         break;
       case "frame": {
         const to = this.#physical(operation.to);
@@ -170,6 +188,21 @@ class Encoder {
         const { bits, width } = operation;
         const [to, from] = [this.#physical(operation.to), this.#physical(operation.from)];
         this.#push(classOf(width) | Alu.mov | Source.REG, to, from, bits, 0);
+        break;
+      }
+      case "castAddress": {
+        const [to, from] = [this.#physical(operation.to), this.#physical(operation.from)];
+        const imm = AddressCast[operation.side];
+        this.#push(Class.ALU64 | Alu.mov | Source.REG, to, from, ADDRESS_CAST, imm);
+        break;
+      }
+      case "packetLoad": {
+        const { to, context, index, offset, size } = operation;
+        this.#move(CONTEXT, { register: context }, 8);
+        const mode = index === null ? Mode.ABS : Mode.IND;
+        const from = index === null ? 0 : this.#physical(index);
+        this.#push(Class.LD | mode | SizeBits[size], 0, from, 0, offset);
+        this.#result(to);
         break;
       }
       case "load": {
@@ -308,9 +341,8 @@ class Encoder {
     this.#push(classOf(width) | Alu.mov | Source.REG, to, source, 0, 0);
   }
 
-  #wide({ to, value }: Extract<Operation, { op: "wide" }>): void {
+  #wideInto(register: number, value: WideValue): void {
     const code = Class.LD | Mode.IMM | SizeBits[8];
-    const register = this.#physical(to);
     let low = 0;
     let high = 0;
     let pseudo: number = Pseudo.NONE;
@@ -340,7 +372,7 @@ class Encoder {
     this.#push(0, 0, 0, 0, high);
   }
 
-  #call({ to, target, args }: Extract<Operation, { op: "call" }>): void {
+  #call({ to, target, args, kept = [] }: Extract<Operation, { op: "call" }>): void {
     this.#parallelMove(
       args.flatMap((arg, index) =>
         "register" in arg ? [{ to: index + 1, from: this.#physical(arg.register) }] : [],
@@ -349,6 +381,9 @@ class Encoder {
     args.forEach((arg, index) => {
       if ("imm" in arg) this.#move(index + 1, arg, 8);
     });
+    for (const { register, offset } of kept.toReversed()) {
+      this.#push(Class.STX | Mode.MEM | SizeBits[8], FRAME, register, offset, 0);
+    }
     const instruction = this.#out.length;
     switch (target.kind) {
       case "helper":
@@ -362,6 +397,9 @@ class Encoder {
         this.#functions.push({ instruction, callee: target.callee });
         this.#push(Class.JMP | Jump.call, 0, CallKind.FUNCTION, 0, 0);
         break;
+    }
+    for (const { register, offset } of kept) {
+      this.#push(Class.LDX | Mode.MEM | SizeBits[8], register, FRAME, offset, 0);
     }
     this.#result(to);
   }

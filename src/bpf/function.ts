@@ -220,8 +220,9 @@ export class FunctionBuilder extends ControlFlow {
 
 function callTarget(callee: Callee): CallTarget {
   if ("code" in callee) return { kind: "function", callee };
-  if ("id" in callee) return { kind: "helper", id: callee.id, name: callee.name };
-  return { kind: "kfunc", name: callee.name };
+  const fast = callee.fast === true ? { fast: true as const } : {};
+  if ("id" in callee) return { kind: "helper", id: callee.id, name: callee.name, ...fast };
+  return { kind: "kfunc", name: callee.name, ...fast };
 }
 
 /** They arrive in r1 to r5. */

@@ -6,6 +6,8 @@ export interface Helper {
   readonly argumentCount: number;
   /** First kernel that has it, when later than the oldest one supported. */
   readonly since?: string;
+  /** Whether kernels put it in place, and it overwrites r0 and its arguments only (`allow_fastcall`). */
+  readonly fast?: true;
   /** Whether pointers into the packet are dead after it: the verifier forgets their bounds. */
   readonly movesPacket?: true;
 }
@@ -16,7 +18,7 @@ export const Helper = {
   mapDelete: { id: 3, name: "bpf_map_delete_elem", argumentCount: 2 },
   ktimeGetNs: { id: 5, name: "bpf_ktime_get_ns", argumentCount: 0 },
   getPrandomU32: { id: 7, name: "bpf_get_prandom_u32", argumentCount: 0 },
-  getSmpProcessorId: { id: 8, name: "bpf_get_smp_processor_id", argumentCount: 0 },
+  getSmpProcessorId: { id: 8, name: "bpf_get_smp_processor_id", argumentCount: 0, fast: true },
   tailCall: { id: 12, name: "bpf_tail_call", argumentCount: 3 },
   redirect: { id: 23, name: "bpf_redirect", argumentCount: 2 },
   csumDiff: { id: 28, name: "bpf_csum_diff", argumentCount: 5 },

@@ -16,6 +16,7 @@ export const MapType = {
   BPF_MAP_TYPE_ARRAY_OF_MAPS: 12,
   BPF_MAP_TYPE_DEVMAP: 14,
   BPF_MAP_TYPE_RINGBUF: 27,
+  BPF_MAP_TYPE_ARENA: 33,
 } as const;
 export type MapType = (typeof MapType)[keyof typeof MapType];
 
@@ -42,6 +43,7 @@ export interface MapSpec {
 }
 
 export const ProgramType = {
+  BPF_PROG_TYPE_SOCKET_FILTER: 1,
   BPF_PROG_TYPE_SCHED_CLS: 3,
   BPF_PROG_TYPE_XDP: 6,
   BPF_PROG_TYPE_SYSCALL: 31,

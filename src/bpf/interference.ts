@@ -3,6 +3,7 @@
  * ones each must not have, and which it would like: a graph for `colour.ts`. Liveness is exact, so a
  * value that is not read on a path holds no register there.
  */
+import { clobbersOf } from "./clobbers.ts";
 import {
   definedBy,
   FRAME_BASE,
@@ -32,9 +33,9 @@ export interface Interference {
   readonly mentioned: readonly Register[];
 }
 
-/** r0 to r5: what a call overwrites. */
-const CALL_CLOBBERS = 0b11_1111;
 const R0 = 0b1;
+/** The context of a packet load. */
+const R6 = 0b100_0000;
 
 export function interferenceOf(
   code: readonly IrInstruction[],
@@ -74,6 +75,8 @@ export function interferenceOf(
           : null;
       for (const other of live) if (other !== copied) edge(defined, other);
     }
+    const clobbers = clobbersOf(operation);
+    if (clobbers !== 0) for (const other of live) if (other !== defined) forbid(other, clobbers);
     switch (operation.op) {
       case "move":
         if ("register" in operation.from) like(operation.to, operation.from.register, weight);
@@ -99,7 +102,6 @@ export function interferenceOf(
         break;
       case "compareExchange": {
         const { to, base, from, expected } = operation;
-        for (const other of live) if (other !== to) forbid(other, R0);
         if (base !== FRAME_BASE) forbid(base, R0);
         forbid(from, R0);
         wish(expected, 0, weight);
@@ -107,12 +109,20 @@ export function interferenceOf(
         break;
       }
       case "call":
-        for (const other of live) if (other !== operation.to) forbid(other, CALL_CLOBBERS);
         wish(operation.to, 0, weight);
         operation.args.forEach((arg, index) => {
           if ("register" in arg) wish(arg.register, index + 1, weight);
         });
         break;
+      case "packetLoad": {
+        // Where the context is not in r6 yet, it is moved there before the index is read.
+        const { to, context, index } = operation;
+        for (const other of live) if (other !== to && other !== context) forbid(other, R6);
+        if (index !== null && index !== context) forbid(index, R6);
+        wish(context, 6, weight);
+        wish(to, 0, weight);
+        break;
+      }
       case "parameter":
         wish(operation.to, operation.index + 1, weight);
         break;

@@ -30,9 +30,14 @@ export type WideValue =
   | { readonly kind: "function"; readonly callee: FunctionIr };
 
 export type CallTarget =
-  | { readonly kind: "helper"; readonly id: number; readonly name: string }
+  | {
+      readonly kind: "helper";
+      readonly id: number;
+      readonly name: string;
+      readonly fast?: true;
+    }
   /** A function of the kernel, found by name when the program is loaded. */
-  | { readonly kind: "kfunc"; readonly name: string }
+  | { readonly kind: "kfunc"; readonly name: string; readonly fast?: true }
   | { readonly kind: "function"; readonly callee: FunctionIr };
 
 /** One operation. `to` is what it defines. */
@@ -96,6 +101,24 @@ export type Operation =
       readonly from: Register;
       readonly size: 4 | 8;
     }
+  /** Legacy packet access: `size` bytes of the packet at `index + offset` as a number; ends the function with 0 where there are none. */
+  | {
+      readonly op: "packetLoad";
+      readonly to: Register;
+      /** Of a socket buffer; it must lie in r6. */
+      readonly context: Register;
+      readonly index: Register | null;
+      readonly offset: number;
+      readonly size: 1 | 2 | 4;
+    }
+  /** An address in an arena as the other side takes it: a program's accesses, or user space. */
+  | {
+      readonly op: "castAddress";
+      readonly to: Register;
+      readonly from: Register;
+      readonly side: "program" | "user";
+      readonly map: MapSpec;
+    }
   /** Stores `from` where `expected` was; `to` is what was there. */
   | {
       readonly op: "compareExchange";
@@ -111,6 +134,8 @@ export type Operation =
       readonly to: Register;
       readonly target: CallTarget;
       readonly args: readonly Operand[];
+      /** What lives across a fast call in registers that others overwrite (`fast-calls.ts`). */
+      readonly kept?: readonly KeptRegister[];
     }
   /** To and from a slot on the stack that only the allocator knows (`spill.ts`, `slots.ts`). */
   | { readonly op: "spill"; readonly slot: number; readonly from: Register }
@@ -129,6 +154,12 @@ export type Operation =
   /** Jumps when the kernel has seen it some eight million times: bounds a loop nobody can prove. */
   | { readonly op: "mayGoto"; readonly target: Label }
   | { readonly op: "exit"; readonly from: Operand };
+
+/** A physical register and its place in the frame. */
+export interface KeptRegister {
+  readonly register: number;
+  readonly offset: number;
+}
 
 export interface IrInstruction {
   readonly operation: Operation;
@@ -172,8 +203,11 @@ export function usedBy(operation: Operation): Register[] {
     case "negate":
     case "swap":
     case "extend":
+    case "castAddress":
     case "spill":
       return [operation.from];
+    case "packetLoad":
+      return operation.index === null ? [operation.context] : [operation.context, operation.index];
     case "load":
       return baseOf(operation.base);
     case "atomic":
@@ -221,7 +255,15 @@ export function renamed(
     case "negate":
     case "swap":
     case "extend":
+    case "castAddress":
       return { ...operation, from: use(operation.from), to: define(operation.to) };
+    case "packetLoad":
+      return {
+        ...operation,
+        context: use(operation.context),
+        index: operation.index === null ? null : use(operation.index),
+        to: define(operation.to),
+      };
     case "load":
       return { ...operation, base: base(operation.base), to: define(operation.to) };
     case "atomic":
@@ -265,6 +307,7 @@ export function isPure(operation: Operation): boolean {
     case "negate":
     case "swap":
     case "extend":
+    case "castAddress":
       return true;
     case "load":
       return operation.acquire !== true;

@@ -96,7 +96,8 @@ function encoded(
 ): readonly Instruction[] {
   const code = operations.map((operation): IrInstruction => ({ operation, source: null }));
   const registers = Int8Array.from({ length: 10 }, (_, index) => physical[index] ?? -1);
-  return encode({ code, physical: registers, stackBytes: 0, spilled: 0 }, target).instructions;
+  return encode({ code, physical: registers, stackBytes: 0, spilled: 0, kept: 0 }, target)
+    .instructions;
 }
 
 /** What each register holds after the moves, when each held its own number before. */

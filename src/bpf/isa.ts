@@ -77,9 +77,25 @@ export const INVERSE_JUMP: Partial<Record<JumpName, JumpName>> = {
 };
 
 /** Memory access: mode in the high three bits, size in bits 3 and 4. */
-export const Mode = { IMM: 0x00, MEM: 0x60, MEMSX: 0x80, ATOMIC: 0xc0 } as const;
+export const Mode = {
+  IMM: 0x00,
+  /** Of the packet, at a constant and at a register and a constant (RFC 9669 §5.5). */
+  ABS: 0x20,
+  IND: 0x40,
+  MEM: 0x60,
+  MEMSX: 0x80,
+  ATOMIC: 0xc0,
+} as const;
 export const SizeBits = { 1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18 } as const;
 export type Size = 1 | 2 | 4 | 8;
+
+/** A 64-bit register move with this `offset` casts; `imm` says into and from which address space. */
+export const ADDRESS_CAST = 1;
+export const AddressCast = {
+  /** From what user space sees to what programs access, and back. */
+  program: (0 << 16) | 1,
+  user: (1 << 16) | 0,
+} as const;
 
 /** `imm` of atomic instructions; `| FETCH` returns the old value in the source register. */
 export const Atomic = {
@@ -103,6 +119,8 @@ export const CallKind = { HELPER: 0, FUNCTION: 1, KFUNC: 2 } as const;
 
 /** The frame pointer, read-only. */
 export const FRAME = 10;
+/** Where packet loads take their context from. */
+export const CONTEXT = 6;
 export const INSTRUCTION_SIZE = 8;
 export const STACK_SIZE = 512;
 

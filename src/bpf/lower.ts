@@ -19,9 +19,10 @@ export function lower(
   const lowered = code.flatMap(({ operation, source }) => {
     const refusal = refusalOf(operation, target);
     if (refusal !== null) throw new TargetError(refusal.what, refusal.feature, source);
+    const known = target.fastCalls ? operation : asPlainCall(operation);
     return target.cpuV4
-      ? [{ operation, source }]
-      : withoutV4(operation, fresh).map((part) => ({ operation: part, source }));
+      ? [{ operation: known, source }]
+      : withoutV4(known, fresh).map((part) => ({ operation: part, source }));
   });
   return { code: lowered, registerCount: registers };
 }
@@ -43,13 +44,23 @@ function refusalOf(
       return operation.release === true ? refuse("store and release", "acquireRelease") : null;
     case "mayGoto":
       return refuse("bound a loop", "mayGoto");
-    case "call":
-      return operation.target.kind === "kfunc" && operation.target.name.startsWith("bpf_iter_num_")
-        ? refuse("iterate", "openCodedIterators")
-        : null;
+    case "castAddress":
+      return refuse("use an address in an arena", "arenas");
+    case "call": {
+      const name = operation.target.kind === "kfunc" ? operation.target.name : "";
+      if (name.startsWith("bpf_iter_num_")) return refuse("iterate", "openCodedIterators");
+      return name.startsWith("bpf_arena_") ? refuse("use pages of an arena", "arenas") : null;
+    }
     default:
       return null;
   }
+}
+
+/** A fast call as one like all others, which overwrites r0 to r5. */
+export function asPlainCall(operation: Operation): Operation {
+  if (operation.op !== "call" || operation.target.kind === "function") return operation;
+  const { fast: _, ...target } = operation.target;
+  return { ...operation, target };
 }
 
 /** Sign extension as two shifts; everything else as it is. */

@@ -104,6 +104,31 @@ export function ringBuffer(name: string, size: number): MapSpec {
   });
 }
 
+/**
+ * An arena of `pages` pages of the kernel's size: memory that programs and user space share at one
+ * address, and take page by page (`arena.ts`, kernel/bpf/arena.c). User space must have mapped it
+ * before programs that use it are loaded. Needs `arenas`.
+ * @throws {RangeError} for no page, or more than 4 GiB of small ones
+ */
+export function arenaMap(name: string, pages: number): MapSpec {
+  if (!Number.isInteger(pages) || pages < 1 || pages > ARENA_PAGES_MAX) {
+    throw new RangeError(
+      `Cannot declare arena "${name}" of ${pages} pages: 1 to ${ARENA_PAGES_MAX} are possible`,
+    );
+  }
+  return declare({
+    name,
+    type: MapType.BPF_MAP_TYPE_ARENA,
+    keySize: 0,
+    valueSize: 0,
+    maxEntries: pages,
+    flags: MapFlag.BPF_F_MMAPABLE,
+    value: null,
+  });
+}
+
+const ARENA_PAGES_MAX = 2 ** 32 / 4096;
+
 const keyOf = (key: number | Layout): Pick<MapSpec, "keySize" | "key"> =>
   typeof key === "number" ? { keySize: key } : { keySize: key.size, key };
 

@@ -2,14 +2,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { allocatePages, arenaPointer, fromUserAddress, toUserAddress } from "./arena.ts";
 import { FunctionBuilder } from "./function.ts";
 import { Helper } from "./helpers.ts";
 import { be16, be32, bytes, struct, u16, u32, u64, u8 } from "./layout.ts";
 import { locked } from "./lock.ts";
 import { forEachNumber } from "./loops.ts";
-import { globalData, hash, perCpuArray, progArray, ringBuffer } from "./maps.ts";
+import { arenaMap, globalData, hash, perCpuArray, progArray, ringBuffer } from "./maps.ts";
+import { loadPacket } from "./packet-load.ts";
 import { compile } from "./program.ts";
 import { outputRecord, writeRecord } from "./ring-buffer.ts";
+import { SkbBuilder } from "./skb.ts";
 import { type SourceLocation, sourceText } from "./source.ts";
 import { pointerTo, subprogram } from "./subprogram.ts";
 import { NEWEST_TARGET, OLDEST_TARGET, TargetError, type FeatureName } from "./target.ts";
@@ -25,6 +28,7 @@ const Fields = struct(
 const wideKeys = hash("wide_keys", 16, Fields, 8);
 const counters = perCpuArray("counters", Fields, 8);
 const arena = globalData("arena", 64);
+const pages = arenaMap("pages", 16);
 const programs = progArray("programs", 2);
 const ring = ringBuffer("ring", 4096);
 const three = subprogram("three", [], (f) => f.return(3));
@@ -33,6 +37,8 @@ interface World {
   readonly p: XdpBuilder;
   readonly at: View<typeof Fields.fields>;
   readonly memory: Pointer;
+  /** Of another program, over a socket buffer. */
+  readonly skb: SkbBuilder;
   /** Of another function. */
   readonly other: FunctionBuilder;
   readonly stray: Value;
@@ -330,6 +336,77 @@ const rows: readonly {
     message: /^Cannot divide by the constant 0/,
   },
   {
+    name: "loading from the packet in an XDP program",
+    write: ({ p }) => loadPacket(p, 2, 12),
+    message: /^Cannot load from the packet in "misuse": only programs over socket buffers \(tc,/,
+  },
+  {
+    name: "loading from the packet in a function",
+    write: ({ other }) => loadPacket(other, 2, 12),
+    message: /^Cannot load from the packet in "other": only programs over socket buffers \(tc,/,
+  },
+  {
+    name: "loading 8 bytes of the packet",
+    write: ({ skb }) => loadPacket(skb, 8, 0),
+    message: /^Cannot load 8 bytes of the packet at once: 1, 2 or 4 are possible$/,
+  },
+  {
+    name: "loading from the packet at more than 32 bits",
+    write: ({ skb }) => loadPacket(skb, 4, 2 ** 31),
+    message: /^Cannot load from the packet at 2147483648: no whole number of 32 bits$/,
+  },
+  {
+    name: "loading from the packet at a port in network order",
+    write: ({ skb }) => loadPacket(skb, 4, 0, skb.constant(1).toNetwork(2)),
+    message: /^Cannot load from the packet at an index in network order: convert it/,
+  },
+  {
+    name: "loading from the packet at another function's value",
+    write: ({ skb, stray }) => loadPacket(skb, 4, 0, stray),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "loading from the packet, which may end the program, with a lock held",
+    write: ({ skb, at }) => skb.held("the lock", () => loadPacket(skb, 4, at.mac.size)),
+    message: /^Cannot leave here: the lock must be given back first$/,
+  },
+  {
+    name: "an address in a map that is no arena",
+    write: ({ p }) => arenaPointer(p, arena),
+    message: /^Cannot use addresses in map "arena": it is no arena$/,
+  },
+  {
+    name: "casting an address into a map that is no arena",
+    write: ({ p, at }) => fromUserAddress(p, counters, at.long.read()),
+    message: /^Cannot use addresses in map "counters": it is no arena$/,
+  },
+  {
+    name: "pages of a map that is no arena",
+    write: ({ p }) => allocatePages(p, counters, 1, XDP_DROP),
+    message: /^Cannot use addresses in map "counters": it is no arena$/,
+  },
+  {
+    name: "a byte of an arena that no instruction names",
+    write: ({ p }) => arenaPointer(p, pages, 2 ** 29),
+    message:
+      /^Cannot address byte 536870912 of arena "pages": 536870911 is the furthest, add a value$/,
+  },
+  {
+    name: "an arena's address of another function",
+    write: ({ p, stray }) => fromUserAddress(p, pages, stray),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "another function's pointer for user space",
+    write: ({ p, other }) => toUserAddress(p, pages, arenaPointer(other, pages)),
+    message: /^Cannot use what was made in another function/,
+  },
+  {
+    name: "an arena of no page",
+    write: () => arenaMap("pages", 0),
+    message: /^Cannot declare arena "pages" of 0 pages: 1 to 1048576 are possible$/,
+  },
+  {
     name: "a function's name that is too long",
     write: () => subprogram("sixteen_letters_", [], (f) => f.return(0)),
     message: /^Cannot build function "sixteen_letters_": names have 1 to 15 letters/,
@@ -382,7 +459,8 @@ for (const { name, write, message } of rows) {
     xdp("misuse", (p) => {
       const memory = new Pointer(p, p.contextRegister.register);
       const other = new FunctionBuilder("other");
-      const world = { p, memory, at: memory.as(Fields), other, stray: other.constant(7) };
+      const skb = new SkbBuilder("skb");
+      const world = { p, memory, at: memory.as(Fields), skb, other, stray: other.constant(7) };
       try {
         write(world);
       } catch (error) {
@@ -441,6 +519,16 @@ for (const { feature, what, write } of [
     write: ({ at }) => at.word.storeRelease(1),
   },
   { feature: "mayGoto", what: "bound a loop", write: ({ p }) => p.mayLeave(XDP_PASS) },
+  {
+    feature: "arenas",
+    what: "use an address in an arena",
+    write: ({ p }) => arenaPointer(p, pages).place(4).set(1),
+  },
+  {
+    feature: "arenas",
+    what: "use pages of an arena",
+    write: ({ p }) => allocatePages(p, pages, 1, XDP_DROP),
+  },
   {
     feature: "openCodedIterators",
     what: "iterate",

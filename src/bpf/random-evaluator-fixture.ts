@@ -20,13 +20,14 @@ export class Evaluator {
   readonly #sizes: readonly Size[];
   readonly #packet: DataView;
   readonly #functions: Tree["functions"];
-  readonly #cells: bigint[] = Array.from({ length: CELLS }, () => 0n);
+  readonly #cells: bigint[];
 
   constructor(tree: Tree, packet: Uint8Array) {
     this.#functions = tree.functions;
     this.#sizes = tree.variables;
     this.#variables = tree.variables.map((_, index) => BigInt(index));
     this.#packet = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
+    this.#cells = Array.from({ length: CELLS }, (_, cell) => this.#number(cell * 8, 8, true));
   }
 
   /** The exit taken, how the innermost loop is left, or null where control goes on. */
@@ -125,6 +126,7 @@ export class Evaluator {
         );
       case "cut":
       case "widen":
+      case "fastCall":
         return BigInt.asUintN(bits, this.#value(node.of, args));
       case "negate":
         return BigInt.asUintN(bits, -this.#value(node.of, args));

@@ -37,7 +37,7 @@ export const ARITHMETIC = [
 const SIGNED = ["sdiv", "smod"] as const;
 export type Arithmetic = (typeof ARITHMETIC)[number] | (typeof SIGNED)[number];
 export type Comparison = (typeof COMPARISONS)[number];
-/** Words on the stack for atomic operations. */
+/** Words on the stack for atomic operations, at first those of the packet. */
 export const CELLS = 2;
 export const COMPARISONS = [
   "eq",
@@ -65,6 +65,8 @@ export type Node = { readonly size: Size } & (
       readonly right: Node | bigint;
     }
   | { readonly kind: "lookup"; readonly of: Node }
+  /** The value as it was, and nothing of the processor's number: it lives across a fast call. */
+  | { readonly kind: "fastCall"; readonly of: Node }
   | { readonly kind: "cut" | "widen" | "negate" | "swap"; readonly of: Node }
 );
 export type Test =
@@ -332,6 +334,7 @@ export class Generator {
       "lookup",
       "signExtend",
       "call",
+      "fastCall",
     ] as const);
     if (kind === "arithmetic") {
       const left = this.#node(depth - 1);
@@ -354,6 +357,7 @@ export class Generator {
       case "cut":
         return random.chance(50) ? { kind, of, size: 4 } : { kind: "widen", of, size: 8 };
       case "negate":
+      case "fastCall":
         return { kind, of, size: widthOf(of) };
       case "swap":
         return { kind, of, size: random.of(([1, 2, 4, 8] as const).filter((s) => s <= of.size)) };

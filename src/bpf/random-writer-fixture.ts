@@ -37,7 +37,18 @@ class Writer {
     this.#data = packet.data;
     this.#variables = tree.variables.map((size, index) => p.variable(index, size));
     this.#cells = Array.from({ length: CELLS }, () => p.stack(8));
-    for (const cell of this.#cells) cell.place(8).set(0);
+    this.#cells.forEach((cell, index) => {
+      // Of what an atomic operation stored the verifier knows nothing. Of known words it takes the one
+      // fetched for known too, and may prune paths that differ (fixed in Linux 6.18.50 and 7.0, "bpf: Fix
+      // incorrect pruning due to atomic fetch precision tracking").
+      cell.place(8).set(0);
+      cell.place(8).atomicOr(
+        this.#data
+          .plus(index * 8)
+          .place(8)
+          .read(),
+      );
+    });
     this.#functions = functionsOf(tree);
     this.#exits = VERDICTS.map((verdict, index) => {
       const statements = tree.exits[index - 2];
@@ -141,6 +152,8 @@ class Writer {
       }
       case "argument":
         throw new Error("The program itself has no arguments");
+      case "fastCall":
+        return besideFastCall(this.#p, this.#value(node.of));
       default:
         return calculated(node, (of) => this.#value(of));
     }
@@ -172,6 +185,9 @@ class Writer {
     }
   }
 }
+
+const besideFastCall = (f: FunctionBuilder, value: Value): Value =>
+  value.add(f.call(Helper.getSmpProcessorId).unchanged(4).and(0));
 
 /** Operators on values, wherever those come from. */
 function calculated(
@@ -206,6 +222,8 @@ function functionsOf(tree: Tree): readonly FunctionIr[] {
             return node.index === 0 ? a : b;
           case "call":
             return f.call(functions[node.index] as FunctionIr, ...node.args.map(value));
+          case "fastCall":
+            return besideFastCall(f, value(node.of));
           case "input":
           case "let":
           case "variable":

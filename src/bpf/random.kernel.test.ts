@@ -10,8 +10,20 @@ import { skip } from "../kernel/kernel-fixture.ts";
 import { createMap } from "../kernel/maps.ts";
 import { loadProgram } from "../kernel/programs.ts";
 import { TestRun } from "../kernel/test-run.ts";
+import { xlatedInstructions } from "../kernel/xlated.ts";
 import { allocate } from "./allocate.ts";
 import { disassemble } from "./disassemble.ts";
+import { Helper } from "./helpers.ts";
+import {
+  CallKind,
+  Class,
+  decodeInstructions,
+  FRAME,
+  type Instruction,
+  Jump,
+  Mode,
+  SizeBits,
+} from "./isa.ts";
 import { lower } from "./lower.ts";
 import { optimise } from "./optimise.ts";
 import { type CompileOptions, compile } from "./program.ts";
@@ -39,6 +51,32 @@ function packetOf(random: Random): Uint8Array {
   return packet;
 }
 
+/** Stack accesses of 8 bytes, and how many of them keep registers across fast calls. */
+function stackAccesses(bytes: Uint8Array): { readonly all: number; readonly kept: number } {
+  const instructions = decodeInstructions(bytes);
+  let [all, kept] = [0, 0];
+  instructions.forEach(({ code, dst, src, imm }, index) => {
+    if ((code === STORE && dst === FRAME) || (code === LOAD && src === FRAME)) all += 1;
+    const isFast = code === CALL && src === CallKind.HELPER && imm === Helper.getSmpProcessorId.id;
+    if (isFast) kept += 2 * pairsAround(instructions, index);
+  });
+  return { all, kept };
+}
+
+/** Pairs further out lie higher; what else comes may be another call's. */
+function pairsAround(instructions: readonly Instruction[], call: number): number {
+  const innermost = instructions[call - 1]?.offset ?? 0;
+  for (let pairs = 0; ; pairs += 1) {
+    const [before, after] = [instructions[call - 1 - pairs], instructions[call + 1 + pairs]];
+    const place = innermost + pairs * 8;
+    if (before?.code !== STORE || before.dst !== FRAME || before.offset !== place) return pairs;
+    if (after?.code !== LOAD || after.src !== FRAME || after.offset !== place) return pairs;
+  }
+}
+const STORE = Class.STX | Mode.MEM | SizeBits[8];
+const LOAD = Class.LDX | Mode.MEM | SizeBits[8];
+const CALL = Class.JMP | Jump.call;
+
 const hex = (packet: Uint8Array): string =>
   Buffer.from(packet.subarray(INPUT_BYTES))
     .toString("hex")
@@ -55,7 +93,15 @@ test("random programs do in the kernel what BigInts say", { skip }, (t) => {
     ),
   );
   const probed = probeTarget();
-  const tally = { spilled: 0, spilledPrograms: 0, forced: 0, tooMany: 0, runs: 0, left: 0 };
+  const tally = {
+    spilled: 0,
+    spilledPrograms: 0,
+    forced: 0,
+    tooMany: 0,
+    kept: 0,
+    runs: 0,
+    left: 0,
+  };
   for (let number = 0; number < COUNT; number += 1) {
     const random = new Random(SEED + number * 7919);
     const target = number % 3 === 0 ? OLDEST_TARGET : probed;
@@ -88,6 +134,12 @@ test("random programs do in the kernel what BigInts say", { skip }, (t) => {
       if (spilled > 0) tally.spilledPrograms += 1;
     }
     using loaded = loadProgram(image, () => table.fd);
+    const emitted = stackAccesses(image.instructions);
+    if (target.fastCalls && emitted.kept > 0) {
+      tally.kept += 1;
+      const left = stackAccesses(xlatedInstructions(loaded.fd)).all;
+      assert.ok(left <= emitted.all - emitted.kept, `${where}\n${disassemble(image)}`);
+    }
     const run = new TestRun(loaded.fd, { maxPacket: PACKET_BYTES });
     for (let at = 0; at < PACKETS; at += 1) {
       const packet = packetOf(random);
@@ -112,6 +164,7 @@ test("random programs do in the kernel what BigInts say", { skip }, (t) => {
   }
   t.diagnostic(JSON.stringify(tally));
   assert.ok(tally.spilledPrograms > tally.forced / 2, "fewer registers force spills");
+  assert.ok(!probed.fastCalls || tally.kept > COUNT / 10, "fast calls keep registers");
   assert.ok(tally.tooMany < COUNT / 20, "nearly every program fits the stack");
   assert.ok(
     tally.left > tally.runs / 20 && tally.left < tally.runs,

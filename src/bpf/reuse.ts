@@ -55,6 +55,7 @@ function paysReuse(operation: Operation): boolean {
     case "swap":
     case "extend":
     case "negate":
+    case "castAddress":
       return true;
     case "wide":
       return operation.value.kind === "imm" || operation.value.kind === "mapValue";

@@ -5,6 +5,7 @@
  * instruction that reads it; those pieces are never spilled, so this ends. Constants and addresses
  * are not stored but made again.
  */
+import { clobbersAll } from "./clobbers.ts";
 import {
   definedBy,
   type IrInstruction,
@@ -220,9 +221,9 @@ class PieceWalk {
     }
   }
 
-  after({ op }: Operation): void {
+  after(operation: Operation): void {
     this.#at += 1;
-    if (op === "call") this.#held.clear();
+    if (clobbersAll(operation)) this.#held.clear();
   }
 }
 

@@ -10,6 +10,8 @@ export const Feature = {
   cpuV4: { since: "6.6", what: "instruction set v4" },
   openCodedIterators: { since: "6.4", what: "open-coded iterators" },
   mayGoto: { since: "6.9", what: "may_goto" },
+  arenas: { since: "6.9", what: "arenas" },
+  fastCalls: { since: "6.12", what: "bpf_fastcall" },
   acquireRelease: { since: "6.15", what: "load-acquire and store-release" },
 } as const;
 export type FeatureName = keyof typeof Feature;
@@ -20,6 +22,8 @@ export const OLDEST_TARGET: Target = {
   cpuV4: false,
   openCodedIterators: false,
   mayGoto: false,
+  arenas: false,
+  fastCalls: false,
   acquireRelease: false,
 };
 
@@ -28,6 +32,8 @@ export const NEWEST_TARGET: Target = {
   cpuV4: true,
   openCodedIterators: true,
   mayGoto: true,
+  arenas: true,
+  fastCalls: true,
   acquireRelease: true,
 };
 

@@ -3,10 +3,13 @@
  * since distributions backport; by version only where nothing can be seen from outside.
  */
 import { release } from "node:os";
+import { Helper } from "../bpf/helpers.ts";
 import type { ProgramImage } from "../bpf/image.ts";
 import { ProgramType } from "../bpf/image.ts";
 import type { Instruction } from "../bpf/isa.ts";
 import {
+  ADDRESS_CAST,
+  AddressCast,
   Alu,
   assembleInstructions,
   Atomic,
@@ -15,9 +18,11 @@ import {
   FRAME,
   Jump,
   Mode,
+  Pseudo,
   SizeBits,
   Source,
 } from "../bpf/isa.ts";
+import { arenaMap } from "../bpf/maps.ts";
 import type { Target } from "../bpf/target.ts";
 import { BpfAttribute, bpf, BpfCommand } from "./bpf-syscall.ts";
 import { errnoOf, KernelError } from "./errors.ts";
@@ -25,8 +30,9 @@ import { kernelBtfIds } from "./kernel-btf.ts";
 import type { KernelVersion } from "./kernel-version.ts";
 import { isAtLeast, parseKernelVersion } from "./kernel-version.ts";
 import { AttachType } from "./links.ts";
+import { type BpfMap, createMap } from "./maps.ts";
 import { notPermitted } from "./not-permitted.ts";
-import { loadProgram } from "./programs.ts";
+import { loadProgram, type MapResolver } from "./programs.ts";
 
 export interface KernelFeatures {
   readonly release: string;
@@ -69,6 +75,8 @@ export function probeTarget(): Target {
     cpuV4: loads(CPU_V4),
     openCodedIterators: kernelBtfIds("function", new Set([ITERATOR])).has(ITERATOR),
     mayGoto: loads(MAY_GOTO),
+    arenas: hasArenas(),
+    fastCalls: hasFastCalls(),
     acquireRelease: loads(ACQUIRE_RELEASE),
   };
 }
@@ -129,9 +137,71 @@ const ACQUIRE_RELEASE: readonly Instruction[] = [
   EXIT,
 ];
 
-function loads(instructions: readonly Instruction[]): boolean {
+const GET_CPU: Instruction = {
+  code: Class.JMP | Jump.call,
+  dst: 0,
+  src: CallKind.HELPER,
+  offset: 0,
+  imm: Helper.getSmpProcessorId.id,
+};
+/** r1 kept across it: kernels that put the call in place take the pair out. */
+const FAST_CALL: readonly Instruction[] = [
+  { code: Class.STX | Mode.MEM | SizeBits[8], dst: FRAME, src: 1, offset: -8, imm: 0 },
+  GET_CPU,
+  { code: Class.LDX | Mode.MEM | SizeBits[8], dst: 1, src: FRAME, offset: -8, imm: 0 },
+  EXIT,
+];
+
+/** Instructions are counted after the verifier's rewriting. */
+function hasFastCalls(): boolean {
+  const [kept, plain] = [FAST_CALL, [GET_CPU, EXIT]].map((instructions) => {
+    using program = loadProgram(probe(ProgramType.BPF_PROG_TYPE_XDP, instructions), noMaps);
+    return program.info().xlatedBytes;
+  });
+  return kept === plain;
+}
+
+const ARENA_PROBE = arenaMap("carom_probe", 1);
+/** r1 is the arena's first byte as user space sees it, then as programs do. */
+const ARENA: readonly Instruction[] = [
+  { code: Class.LD | Mode.IMM | SizeBits[8], dst: 1, src: Pseudo.MAP_VALUE, offset: 0, imm: 0 },
+  { code: 0, dst: 0, src: 0, offset: 0, imm: 0 },
+  {
+    code: Class.ALU64 | Alu.mov | Source.REG,
+    dst: 1,
+    src: 1,
+    offset: ADDRESS_CAST,
+    imm: AddressCast.program,
+  },
+  R0_IS_0,
+  EXIT,
+];
+
+/** Where the processor's JIT compiler has none, no such map is made (bpf_jit_supports_arena()). */
+function hasArenas(): boolean {
+  let map: BpfMap;
   try {
-    loadProgram(probe(ProgramType.BPF_PROG_TYPE_XDP, instructions), noMaps).close();
+    map = createMap(ARENA_PROBE);
+  } catch (error) {
+    if (error instanceof KernelError && error.code === "MAP_CREATE") return false;
+    throw error;
+  }
+  using owned = map;
+  const mapping = owned.mmap();
+  try {
+    const image = probe(ProgramType.BPF_PROG_TYPE_XDP, ARENA);
+    return loadsImage({ ...image, maps: [{ instruction: 0, map: ARENA_PROBE }] }, () => owned.fd);
+  } finally {
+    mapping.unmap();
+  }
+}
+
+const loads = (instructions: readonly Instruction[]): boolean =>
+  loadsImage(probe(ProgramType.BPF_PROG_TYPE_XDP, instructions), noMaps);
+
+function loadsImage(image: ProgramImage, mapFd: MapResolver): boolean {
+  try {
+    loadProgram(image, mapFd).close();
     return true;
   } catch (error) {
     if (error instanceof KernelError && error.code === "PROG_LOAD") return false;

@@ -15,6 +15,7 @@ const calls = {
   close: libc.func("int close(int fd)"),
   flock: libc.func("int flock(int fd, int operation)"),
   mmap: libc.func("void *mmap(void *at, size_t size, int prot, int flags, int fd, int64_t offset)"),
+  getpagesize: libc.func("int getpagesize()"),
   munmap: libc.func("int munmap(void *at, size_t size)"),
   mount: libc.func(
     "int mount(const char *source, const char *target, const char *type, unsigned long flags, void *data)",

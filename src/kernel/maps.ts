@@ -20,7 +20,7 @@ export type UpdateFlag = (typeof UpdateFlag)[keyof typeof UpdateFlag];
 /** A live, writable view of an array's values, shared with the programs that use it. */
 export interface MappedValues {
   readonly bytes: Uint8Array;
-  /** Bytes from one value to the next: values of an array are padded to 8 (kernel/bpf/arraymap.c). */
+  /** Bytes from one value to the next: values of an array are padded to 8 (kernel/bpf/arraymap.c); an arena's are pages. */
   readonly strideBytes: number;
   /** Ends the view. Reading or writing `bytes` afterwards crashes the process. */
   unmap(): void;
@@ -105,11 +105,13 @@ export class BpfMap {
   }
 
   /**
-   * Maps the values of a BPF_F_MMAPABLE array into this process. The mapping outlives `close()`.
+   * Maps the values of a BPF_F_MMAPABLE array, or the pages of an arena, into this process. The
+   * mapping outlives `close()`.
    * @throws {KernelError} MAP_ACCESS
    */
   mmap(): MappedValues {
-    const strideBytes = roundUp8(this.spec.valueSize);
+    const isArena = this.spec.type === MapType.BPF_MAP_TYPE_ARENA;
+    const strideBytes = isArena ? call("getpagesize") : roundUp8(this.spec.valueSize);
     const sizeBytes = strideBytes * this.spec.maxEntries;
     try {
       const mapping = mapShared(this.fd, sizeBytes);

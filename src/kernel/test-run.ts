@@ -7,11 +7,17 @@ import { BpfAttribute, bpf, BpfCommand } from "./bpf-syscall.ts";
 import { errnoOf, KernelError } from "./errors.ts";
 import { memory, offHeap } from "./libc.ts";
 
+/** Programs that run on packets. What a socket filter sees starts behind the link-layer header. */
+type PacketProgramType =
+  | typeof ProgramType.BPF_PROG_TYPE_XDP
+  | typeof ProgramType.BPF_PROG_TYPE_SCHED_CLS
+  | typeof ProgramType.BPF_PROG_TYPE_SOCKET_FILTER;
+
 export interface TestRunOptions {
   /** Bytes of the longest packet that goes in. */
   readonly maxPacket: number;
   /** XDP unless said otherwise. */
-  readonly type?: typeof ProgramType.BPF_PROG_TYPE_XDP | typeof ProgramType.BPF_PROG_TYPE_SCHED_CLS;
+  readonly type?: PacketProgramType;
 }
 
 export interface RunOptions {
