@@ -4,7 +4,8 @@
  * five have come to a position on average costs 5 x positions, however many members there are.
  */
 import type { Racer } from "./racer.ts";
-import { clock, POSITIONS, positionOf, visitOf, visitTime } from "./racer.ts";
+import { clock, positionOf, visitOf, visitTime } from "./racer.ts";
+import { earlyEnough, POSITIONS, tracksOf } from "./tracks.ts";
 
 /**
  * Arrivals a position has on average when each stage ends. All run to the end of a stage before any
@@ -30,25 +31,31 @@ export interface Arrivals {
   readonly cells: Uint32Array;
 }
 
-/** 2 MiB, once per thread: to take and return them for each table costs as much as the race. */
-const cells = new Uint32Array(SLOTS * POSITIONS);
+/** 4 MiB, once per thread: to take and return them for each table costs as much as the race. */
+const cells = new Uint32Array(SLOTS * 2 * POSITIONS);
 
 /**
- * The arrivals of two racers or more, one or more at every position. They are valid until the next
- * race in this thread.
+ * The arrivals of two racers or more, one or more at every position of the tracks they run on. They
+ * are valid until the next race in this thread.
  */
 export function race(racers: readonly Racer[]): Arrivals {
-  const counts = new Uint8Array(POSITIONS);
+  const counts = new Uint8Array(tracksOf(racers.length) * POSITIONS);
   const arrivals = { counts, cells };
+  const shared = sharedPositions(racers, counts.subarray(POSITIONS));
   const visits = new Uint32Array(racers.length);
   for (const depth of STAGES)
     runTo(arrivals, racers, visits, depth, depth === STAGES.at(-1) ? MIN_VISITS : 0);
-  for (let position = 0; position < POSITIONS; position++) {
+  for (let position = 0; position < counts.length; position++) {
     if (counts[position]! > 0) counts[position]! |= CLOSED;
   }
   runTo(arrivals, racers, visits, LAST_STAGE, MIN_VISITS);
-  for (let position = 0; position < POSITIONS; position++) counts[position]! &= ~CLOSED;
+  for (let position = 0; position < counts.length; position++) counts[position]! &= ~CLOSED;
   addMissed(arrivals, racers);
+  for (const position of shared) {
+    const from = SLOTS * position;
+    cells.copyWithin(from + SLOTS * POSITIONS, from, from + SLOTS);
+    counts[POSITIONS + position] = counts[position]!;
+  }
   return arrivals;
 }
 
@@ -73,16 +80,39 @@ function runTo(
   }
 }
 
-/** Visits `from` to `to`, exclusive. */
+/** Visits `from` to `to`, exclusive, on every track. */
 function run({ counts, cells }: Arrivals, racer: Racer, from: number, to: number): void {
-  const { rank } = racer;
-  for (let visit = from; visit < to; visit++) {
-    const position = positionOf(racer, visit);
-    const taken = counts[position]!;
-    if (taken >= SLOTS) continue;
-    cells[SLOTS * position + taken] = (visit << 16) | rank;
-    counts[position] = taken + 1;
+  const { rank, orders } = racer;
+  for (let start = 0; start < counts.length; start += POSITIONS) {
+    const order = orders[start === 0 ? 0 : 1];
+    for (let visit = from; visit < to; visit++) {
+      const position = start + positionOf(order, visit);
+      const taken = counts[position]!;
+      if (taken >= SLOTS) continue;
+      cells[SLOTS * position + taken] = (visit << 16) | rank;
+      counts[position] = taken + 1;
+    }
   }
+}
+
+/**
+ * The positions of track 1 where nobody comes early enough: they repeat those of track 0. Their
+ * `counts` are filled, so that nobody is noted there.
+ */
+function sharedPositions(racers: readonly Racer[], counts: Uint8Array): Uint16Array {
+  if (counts.length === 0) return new Uint16Array(0);
+  const end = earlyEnough(racers);
+  counts.fill(SLOTS);
+  for (const { weight, phase, orders } of racers) {
+    const visits = visitsBefore(end * weight - phase);
+    for (let visit = 0; visit < visits; visit++) counts[positionOf(orders[1], visit)] = 0;
+  }
+  const shared = new Uint16Array(POSITIONS);
+  let count = 0;
+  for (let position = 0; position < POSITIONS; position++) {
+    if (counts[position]! > 0) shared[count++] = position;
+  }
+  return shared.subarray(0, count);
 }
 
 /** Where nobody came, the first two by asking every racer. */
@@ -91,8 +121,9 @@ function addMissed({ counts, cells }: Arrivals, racers: readonly Racer[]): void 
     let first = Infinity;
     let second = Infinity;
     const slot = SLOTS * position;
+    const track = position < POSITIONS ? 0 : 1;
     for (const racer of racers) {
-      const visit = visitOf(racer, position);
+      const visit = visitOf(racer.orders[track], position & (POSITIONS - 1));
       const time = visitTime(racer, visit);
       if (time >= second) continue;
       const cell = (visit << 16) | racer.rank;

@@ -13,18 +13,19 @@ import type { Arrivals } from "./arrivals.ts";
 import type { Contest } from "./contest.ts";
 import { contest } from "./contest.ts";
 import type { Racer } from "./racer.ts";
-import { copyFactor, POSITIONS, positionOf } from "./racer.ts";
+import { copyFactor, positionOf } from "./racer.ts";
 import { MIN_BUCKETS_PER_MEMBER } from "./table-size.ts";
+import { POSITIONS } from "./tracks.ts";
 
 /** How far a share may be from the weight: 2 %, or one bucket. */
 const TOLERANCE = 0.02;
 /** Gains of the common steps. */
 const GAINS = [0.5, 0.25, 0.2, 0.15, 0.15];
 /**
- * A step aims this many buckets inside the tolerance, as what it moves is random too, but leaves at
- * least this part of the tolerance alone.
+ * A step aims this part of the table inside the tolerance, 10 of 65 536 buckets, as what it moves is
+ * random too, but leaves at least this part of the tolerance alone.
  */
-const MARGIN_BUCKETS = 10;
+const MARGIN = 10 / POSITIONS;
 const LEFT_ALONE = 0.2;
 /** A count of nearly none says little: no step changes a handicap by more than this factor. */
 const MAX_STEP = 3;
@@ -33,6 +34,8 @@ const MAX_ROUNDS = 60;
 
 interface Balance {
   readonly racers: readonly Racer[];
+  /** Positions, and how many buckets each has. */
+  readonly positions: number;
   readonly copies: number;
   readonly contest: Contest;
   /** Ranks, by bucket. */
@@ -75,7 +78,8 @@ export function balance(racers: readonly Racer[], arrivals: Arrivals, size: numb
 
 function start(racers: readonly Racer[], arrivals: Arrivals, size: number): Balance {
   const count = racers.length;
-  const copies = size / POSITIONS;
+  const positions = arrivals.counts.length;
+  const copies = size / positions;
   const shares = new Float64Array(count);
   const lows = new Int32Array(count);
   const highs = new Int32Array(count);
@@ -95,11 +99,12 @@ function start(racers: readonly Racer[], arrivals: Arrivals, size: number): Bala
   const owners = new Uint16Array(size);
   const settled = new Int32Array(count);
   const contested = contest(racers, arrivals, shares, owners, settled);
-  for (let copy = 1; copy < copies; copy++) owners.copyWithin(copy * POSITIONS, 0, POSITIONS);
+  for (let copy = 1; copy < copies; copy++) owners.copyWithin(copy * positions, 0, positions);
   for (let rank = 0; rank < count; rank++) settled[rank]! *= copies;
   const counts = new Int32Array(count);
   return {
     racers,
+    positions,
     copies,
     contest: contested,
     owners,
@@ -119,7 +124,7 @@ function assignAll(state: Balance): void {
   counts.set(settled);
   for (let copy = 0; copy < copies; copy++) {
     const row = copy * racers.length;
-    const from = copy * POSITIONS;
+    const from = copy * state.positions;
     let entry = 0;
     for (let i = 0; i < positions.length; i++) {
       const end = starts[i + 1]!;
@@ -141,11 +146,11 @@ function assignAll(state: Balance): void {
 
 /** One common step: whoever has too much is slowed in proportion, whoever has too little sped up. */
 function stepAll(state: Balance, gain: number): void {
-  const { counts, shares, racers } = state;
+  const { counts, shares, racers, owners } = state;
   for (let rank = 0; rank < racers.length; rank++) {
     const share = shares[rank]!;
     const tolerance = Math.max(TOLERANCE * share, 1);
-    const near = Math.max(tolerance - MARGIN_BUCKETS, tolerance * LEFT_ALONE);
+    const near = Math.max(tolerance - MARGIN * owners.length, tolerance * LEFT_ALONE);
     const count = Math.max(counts[rank]!, share / MAX_STEP);
     const wanted = Math.min(Math.max(count, share - near), share + near);
     handicap(state, rank, 1 + gain * (Math.min(count / wanted, MAX_STEP) - 1));
@@ -200,7 +205,7 @@ function shift(state: Balance, places: Places, rank: number, count: number, own:
   for (let place = places.starts[rank]!; place < places.starts[rank + 1]!; place++) {
     const index = places.indexes[place]!;
     for (let copy = 0; copy < copies; copy++) {
-      close.bucket = copy * POSITIONS + positions[index]!;
+      close.bucket = copy * state.positions + positions[index]!;
       if ((owners[close.bucket] === rank) !== own) continue;
       compare(state, rank, index, copy, own, close);
       if (found.length > count && close.gap >= found[count]!.gap) continue;
@@ -253,12 +258,12 @@ function give({ owners, counts }: Balance, bucket: number, rank: number): void {
  * has one too many gives it to one with room, each time the first in its own order of visits.
  */
 function moveRest(state: Balance): void {
-  const { racers, owners, counts, lows, highs, copies } = state;
+  const { racers, owners, counts, lows, highs } = state;
   /** The first buckets on `racer`'s way whose owner `mayGive`, while `wants`. */
   const pull = (racer: Racer, wants: () => boolean, mayGive: (owner: number) => boolean): void => {
     for (let visit = 0; visit < POSITIONS && wants(); visit++) {
-      for (let copy = 0; copy < copies && wants(); copy++) {
-        const bucket = copy * POSITIONS + positionOf(racer, visit);
+      const position = positionOf(racer.orders[0], visit);
+      for (let bucket = position; bucket < owners.length && wants(); bucket += POSITIONS) {
         const owner = owners[bucket]!;
         if (owner !== racer.rank && mayGive(owner)) give(state, bucket, racer.rank);
       }

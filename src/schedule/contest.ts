@@ -1,12 +1,13 @@
 /**
  * Which positions handicaps can decide. These stay near 1, so whoever is first by a large enough
  * factor is the owner whatever the handicaps turn out to be, and finding them needs only the others:
- * a fifth of the positions in a pool of 100, a third in one of 500, with two or three arrivals each.
+ * a fifth of the positions in a pool of 100 and more in larger ones, with two or three arrivals each.
  */
 import type { Arrivals } from "./arrivals.ts";
 import { DISORDER, SLOTS } from "./arrivals.ts";
 import type { Racer } from "./racer.ts";
-import { clock, POSITIONS } from "./racer.ts";
+import { clock } from "./racer.ts";
+import { POSITIONS } from "./tracks.ts";
 
 /**
  * A handicap corrects a count that is random by its root, so it is taken to be within a factor of
@@ -19,7 +20,7 @@ const REACH = 3;
  * Valid until the next contest in this thread.
  */
 export interface Contest {
-  readonly positions: Uint16Array;
+  readonly positions: Uint32Array;
   readonly starts: Uint32Array;
   /** Rank of the racer and its time, of each entry. */
   readonly ranks: Uint16Array;
@@ -28,8 +29,8 @@ export interface Contest {
 
 /** Once per thread, as the arrivals are: most of it is never touched. */
 const scratch = {
-  ranks: new Uint16Array(SLOTS * POSITIONS),
-  times: new Float64Array(SLOTS * POSITIONS),
+  ranks: new Uint16Array(SLOTS * 2 * POSITIONS),
+  times: new Float64Array(SLOTS * 2 * POSITIONS),
 };
 
 /**
@@ -50,15 +51,15 @@ export function contest(
     runners[4 * rank + 1] = pace;
     runners[4 * rank + 2] = 1 + REACH / root(shares[rank]!);
   }
-  const positions = new Uint16Array(POSITIONS);
-  const starts = new Uint32Array(POSITIONS + 1);
+  const positions = new Uint32Array(arrived.length);
+  const starts = new Uint32Array(arrived.length + 1);
   const { ranks, times } = scratch;
   let largest = 1;
   for (const { rank } of racers) largest = Math.max(largest, runners[4 * rank + 2]!);
   const slack = DISORDER * largest;
   let contested = 0;
   let entries = 0;
-  for (let position = 0; position < POSITIONS; position++) {
+  for (let position = 0; position < arrived.length; position++) {
     const first = SLOTS * position;
     const count = arrived[position]!;
     // All go to the end of the lists; those that cannot win are then overwritten.

@@ -3,11 +3,12 @@
  * buckets of the backend that changed, not to the table: what it owns is a linked list, what it
  * would own is known from the plan, and only buckets with both choices down ("deep") are looked up.
  */
-import { arrivalTime, POSITIONS, positionOf, racersOf } from "./racer.ts";
+import { arrivalTime, positionOf, racersOf } from "./racer.ts";
 import type { Racer } from "./racer.ts";
 import { visitsBefore } from "./arrivals.ts";
 import { firstAt, NO_OWNER, ownersOf } from "./table.ts";
 import type { TablePlan } from "./table.ts";
+import { POSITIONS } from "./tracks.ts";
 
 /** Ends a list of buckets. */
 const NONE = -1;
@@ -126,7 +127,7 @@ export class LiveTable {
     const found: number[] = [];
     for (let visit = 0; visit < visits; visit++) {
       for (let copy = 0; copy < copies; copy++) {
-        const bucket = copy * POSITIONS + positionOf(racer, visit);
+        const bucket = copy * POSITIONS + positionOf(racer.orders[0], visit);
         if (this.#deep.has(bucket)) found.push(bucket);
       }
     }

@@ -1,18 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { arrivalTime, copyFactor, POSITIONS, positionOf, racersOf, visitOf } from "./racer.ts";
+import { arrivalTime, copyFactor, positionOf, racersOf, visitOf } from "./racer.ts";
+import { POSITIONS } from "./tracks.ts";
 
 const RACERS = racersOf(
   Array.from({ length: 50 }, (_, i) => ({ name: `web-${i}`, weight: 1 + (i % 7) })),
 );
 
-test("positionOf() visits every position once, and visitOf() is its inverse", () => {
-  for (const racer of RACERS) {
+test("positionOf() visits every position of a track once, and visitOf() is its inverse", () => {
+  for (const order of RACERS.flatMap(({ orders }) => orders)) {
     const seen = new Uint8Array(POSITIONS);
     for (let visit = 0; visit < POSITIONS; visit++) {
-      const position = positionOf(racer, visit);
+      const position = positionOf(order, visit);
       seen[position]!++;
-      if (visitOf(racer, position) !== visit) assert.fail(`visit ${visit} of rank ${racer.rank}`);
+      if (visitOf(order, position) !== visit) assert.fail(`visit ${visit} of ${order.m0}`);
     }
     assert.ok(seen.every((count) => count === 1));
   }

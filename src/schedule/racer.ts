@@ -7,10 +7,9 @@
  * operations. `Math.log` and its like, which engines may approximate, are not.
  */
 import { createHash } from "node:crypto";
+import { POSITIONS } from "./tracks.ts";
 import type { Member } from "./table.ts";
 
-/** Larger tables repeat the race: bucket b is copy b >>> 16 of position b & 0xffff. */
-export const POSITIONS = 1 << 16;
 const MASK = POSITIONS - 1;
 
 export interface Racer {
@@ -23,7 +22,15 @@ export interface Racer {
   readonly pace: number;
   /** 0 to 1/65536, the shortest step: when after the beginning of a step it arrives. Keeps equal weights from tying. */
   readonly phase: number;
-  /** Odd multipliers and their inverses mod 2^16, and addends. Fields, not arrays: they are read per visit. */
+  /** In which order it visits the positions of either track. */
+  readonly orders: readonly [Order, Order];
+}
+
+/**
+ * A bijection of 16 bits: odd multipliers and their inverses mod 2^16, and addends. Fields, not
+ * arrays: they are read per visit.
+ */
+export interface Order {
   readonly m0: number;
   readonly m1: number;
   readonly m2: number;
@@ -42,47 +49,48 @@ export function racersOf(members: readonly Member[]): Racer[] {
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, weight, member }, rank) => {
       const digest = createHash("sha256").update(name, "utf8").digest();
-      const key = (index: number) => digest.readUInt16LE(index * 2);
-      const m0 = key(0) | 1;
-      const m1 = key(1) | 1;
-      const m2 = key(2) | 1;
-      return {
-        member,
-        rank,
-        weight,
-        pace: 1 / weight,
-        phase: digest.readUInt32LE(12) / 2 ** 48,
-        m0,
-        m1,
-        m2,
-        i0: inverse(m0),
-        i1: inverse(m1),
-        i2: inverse(m2),
-        a0: key(3),
-        a1: key(4),
-        a2: key(5),
-      };
+      const phase = digest.readUInt32LE(12) / 2 ** 48;
+      const orders = [orderFrom(digest, 0), orderFrom(digest, 16)] as const;
+      return { member, rank, weight, pace: 1 / weight, phase, orders };
     });
 }
 
-/** The position of visit `visit` (0 to 65 535): a bijection of 16 bits, three rounds of multiply and shift. */
-export function positionOf(racer: Racer, visit: number): number {
-  let x = Math.imul(visit + racer.a0, racer.m0) & MASK;
+function orderFrom(digest: Buffer, offset: number): Order {
+  const key = (index: number) => digest.readUInt16LE(offset + index * 2);
+  const m0 = key(0) | 1;
+  const m1 = key(1) | 1;
+  const m2 = key(2) | 1;
+  return {
+    m0,
+    m1,
+    m2,
+    i0: inverse(m0),
+    i1: inverse(m1),
+    i2: inverse(m2),
+    a0: key(3),
+    a1: key(4),
+    a2: key(5),
+  };
+}
+
+/** The position of visit `visit` (0 to 65 535) on its track: three rounds of multiply and shift. */
+export function positionOf(order: Order, visit: number): number {
+  let x = Math.imul(visit + order.a0, order.m0) & MASK;
   x ^= x >>> 8;
-  x = (Math.imul(x, racer.m1) + racer.a1) & MASK;
+  x = (Math.imul(x, order.m1) + order.a1) & MASK;
   x ^= x >>> 7;
-  x = (Math.imul(x, racer.m2) + racer.a2) & MASK;
+  x = (Math.imul(x, order.m2) + order.a2) & MASK;
   return x ^ (x >>> 9);
 }
 
 /** Which visit comes to `position`: the inverse of `positionOf`. */
-export function visitOf(racer: Racer, position: number): number {
+export function visitOf(order: Order, position: number): number {
   let x = position ^ (position >>> 9);
-  x = Math.imul(x - racer.a2, racer.i2) & MASK;
+  x = Math.imul(x - order.a2, order.i2) & MASK;
   x ^= (x >>> 7) ^ (x >>> 14);
-  x = Math.imul(x - racer.a1, racer.i1) & MASK;
+  x = Math.imul(x - order.a1, order.i1) & MASK;
   x ^= x >>> 8;
-  return (Math.imul(x, racer.i0) - racer.a0) & MASK;
+  return (Math.imul(x, order.i0) - order.a0) & MASK;
 }
 
 /**
@@ -96,7 +104,7 @@ export const clock: Float64Array = (() => {
   return times;
 })();
 
-/** When the racer makes visit `visit`, on copy 0. */
+/** When the racer makes visit `visit`, on both tracks. */
 export function visitTime({ phase, pace }: Racer, visit: number): number {
   return (clock[visit]! + phase) * pace;
 }
@@ -105,16 +113,18 @@ export function visitTime({ phase, pace }: Racer, visit: number): number {
  * A factor of 1 to 1 + 2^-32 on the racer's times on a copy. Copies are the same race, so that a
  * table that grows keeps its owners; this only tells copies apart where one of them must change.
  */
-export function copyFactor({ a0, m1 }: Racer, copy: number): number {
+export function copyFactor({ orders: [{ a0, m1 }] }: Racer, copy: number): number {
   if (copy === 0) return 1;
   let x = Math.imul(a0 + (copy << 16) + 1, 0x9e3779b1) ^ (m1 << 8);
   x = Math.imul(x ^ (x >>> 15), 0x85ebca6b);
   return 1 + (x >>> 16) / 2 ** 48;
 }
 
-/** When the racer comes to a bucket. The earlier is preferred; of two at once the lower rank. */
+/** When the racer comes to a bucket on track 0. The earlier is preferred; of two at once the lower rank. */
 export function arrivalTime(racer: Racer, bucket: number): number {
-  return visitTime(racer, visitOf(racer, bucket & MASK)) * copyFactor(racer, bucket >>> 16);
+  return (
+    visitTime(racer, visitOf(racer.orders[0], bucket & MASK)) * copyFactor(racer, bucket >>> 16)
+  );
 }
 
 /** Newton's iteration; each step doubles the correct low bits of a, its own inverse mod 8. */

@@ -7,17 +7,16 @@
 import type { Arrivals } from "./arrivals.ts";
 import { SLOTS } from "./arrivals.ts";
 import type { Racer } from "./racer.ts";
-import { POSITIONS } from "./racer.ts";
 
 const NOBODY = 0xffff;
 /**
  * Whoever owns a bucket more than its weight says is second choice of so many less, and the other
  * way round. Evening out what a hundredth of the members leave takes 100, more than is good when many
- * fail, so it is only as much as large pools need: there chance brings a member of 120 buckets the
+ * fail, so it is only as much as large pools need: there chance brings a member of 130 buckets the
  * most for what it may have too much.
  */
 function lean(share: number, members: number): number {
-  return Math.min(share / 4, 3600 / share, members / 33);
+  return Math.min(share / 3.5, 5500 / share, members / 25);
 }
 
 interface Choice {
@@ -33,6 +32,8 @@ interface Choice {
   readonly open: Uint16Array;
   openCount: number;
   turn: number;
+  /** Whose turn it was of all. */
+  allTurn: number;
 }
 
 /** The rank that takes each bucket next, given the rank that owns it; needs two racers at least. */
@@ -51,13 +52,11 @@ export function secondChoices(
     heaviest: weights.reduce((most, weight) => Math.max(most, weight), 0),
     seconds: new Uint16Array(owners.length),
     taken: new Uint32Array(count),
-    room: weights.map((weight, rank) => {
-      const share = (owners.length * weight) / sum;
-      return share + lean(share, count) * (share - (starts[rank + 1]! - starts[rank]!));
-    }),
+    room: roomOf(weights, sum, owners.length, starts),
     open: Uint16Array.from(racers, ({ rank }) => rank),
     openCount: count,
     turn: 0,
+    allTurn: 0,
   };
   for (let owner = 0; owner < count; owner++) {
     const own = buckets.subarray(starts[owner], starts[owner + 1]);
@@ -67,6 +66,22 @@ export function secondChoices(
     for (const bucket of own) choice.taken[choice.seconds[bucket]!] = 0;
   }
   return choice.seconds;
+}
+
+/** How many buckets of all owners together each rank is to be second choice of; 0 or less is none. */
+function roomOf(
+  weights: Float64Array,
+  sum: number,
+  size: number,
+  starts: Uint32Array,
+): Float64Array {
+  const room = weights.map((weight, rank) => {
+    const share = (size * weight) / sum;
+    return share + lean(share, weights.length) * (share - (starts[rank + 1]! - starts[rank]!));
+  });
+  // All are given away, so there has to be room for all.
+  const all = room.reduce((total, buckets) => total + buckets, 0);
+  return room.map((buckets) => (buckets * size) / all);
 }
 
 /** Chooses for the buckets of one owner, of which the others get `rate` for a unit of weight. */
@@ -104,7 +119,7 @@ function take({ seconds, taken, room }: Choice, bucket: number, rank: number): v
 
 /** The first to come to `bucket` of those that have not got their share rounded down. */
 function firstBelow({ arrivals, weights, taken }: Choice, bucket: number, rate: number): number {
-  const position = bucket & (POSITIONS - 1);
+  const position = bucket & (arrivals.counts.length - 1);
   const end = SLOTS * position + arrivals.counts[position]!;
   for (let slot = SLOTS * position; slot < end; slot++) {
     const rank = arrivals.cells[slot]! & 0xffff;
@@ -116,7 +131,7 @@ function firstBelow({ arrivals, weights, taken }: Choice, bucket: number, rate: 
 /** The first to come to `bucket` of those that may have their share rounded up. */
 function firstWithRoom(choice: Choice, bucket: number, rate: number): number {
   const { arrivals, weights, taken, room } = choice;
-  const position = bucket & (POSITIONS - 1);
+  const position = bucket & (arrivals.counts.length - 1);
   const end = SLOTS * position + arrivals.counts[position]!;
   for (let slot = SLOTS * position; slot < end; slot++) {
     const rank = arrivals.cells[slot]! & 0xffff;
@@ -142,7 +157,10 @@ function nextLacking(choice: Choice, rate: number): number {
   }
 }
 
-/** Whoever's turn it is of those with room; of all if none of these may have another of this owner's. */
+/**
+ * Whoever's turn it is of those with room; of all if none of these may have another of this owner's,
+ * which happens to the last owners of a large pool.
+ */
 function nextOpen(choice: Choice, rate: number): number {
   const { weights, taken, room, open } = choice;
   for (let tries = choice.openCount; tries > 0; tries--) {
@@ -151,9 +169,9 @@ function nextOpen(choice: Choice, rate: number): number {
     if (room[rank]! <= 0) open[choice.turn] = open[--choice.openCount]!;
     else if (taken[rank]! < weights[rank]! * rate) return rank;
   }
-  let rank = 0;
-  while (taken[rank]! >= weights[rank]! * rate) rank++;
-  return rank;
+  do choice.allTurn = (choice.allTurn + 1) % weights.length;
+  while (taken[choice.allTurn]! >= weights[choice.allTurn]! * rate);
+  return choice.allTurn;
 }
 
 /** The buckets of owner o are `buckets` from `starts[o]` to `starts[o + 1]`. */

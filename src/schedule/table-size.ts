@@ -1,8 +1,9 @@
 /** How many buckets a pool needs, and which pools are refused. */
 import { ScheduleError } from "./schedule-error.ts";
 import type { Member } from "./table.ts";
+import { tracksOf } from "./tracks.ts";
 
-/** The default: 100 equal members have 655 buckets each. Never smaller, so most pools never resize. */
+/** For each track: 100 equal members have 655 buckets each. Never smaller, so most pools never resize. */
 const MIN_TABLE_SIZE = 1 << 16;
 /** 4 MiB of the arena for a table. */
 const MAX_TABLE_SIZE = 1 << 20;
@@ -13,8 +14,8 @@ const MAX_WEIGHT = 0xffff;
 const MAX_MEMBERS = 0xffff;
 
 /**
- * The number of buckets: the smallest power of two from 65 536 to 2^20 in which the smallest weight
- * has a share of at least 4 buckets.
+ * The number of buckets: the smallest power of two from 65 536, or 131 072 for more than 100 members,
+ * to 2^20 in which the smallest weight has a share of at least 4 buckets.
  * @throws {ScheduleError} if a name is empty or used twice, a weight is not an integer from 1 to
  * 65 535, there are more than 65 535 members, or no table is large enough for the smallest weight
  */
@@ -27,7 +28,7 @@ export function tableSize(members: readonly Member[]): number {
     sum += weight;
     smallest = Math.min(smallest, weight);
   }
-  for (let size = MIN_TABLE_SIZE; size <= MAX_TABLE_SIZE; size *= 2) {
+  for (let size = tracksOf(members.length) * MIN_TABLE_SIZE; size <= MAX_TABLE_SIZE; size *= 2) {
     if (size * smallest >= MIN_BUCKETS_PER_MEMBER * sum) return size;
   }
   throw tooSkewed(members, sum, smallest);

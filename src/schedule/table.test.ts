@@ -11,7 +11,7 @@ import { buildTable, NO_OWNER, ownersOf } from "./table.ts";
 import type { TablePlan } from "./table.ts";
 
 const SEED = Number(process.env["SEED"] ?? 1);
-const COUNTS = [2, 3, 5, 10, 30, 100, 300, 1000];
+const COUNTS = [2, 3, 5, 10, 30, 100, 150, 300, 700, 1000];
 
 /** Every count with every mix; built once for all tests, which only read them. */
 const PLANS = COUNTS.flatMap((count) =>
@@ -104,28 +104,54 @@ forPlans("ownersOf() moves no bucket between members that stay usable", (plan, r
 });
 
 /**
- * Adding `newcomer` and removing it again is one comparison: what the two tables disagree on besides
- * the newcomer's own buckets moved without need. What a newcomer heavier than the mean takes is
- * uneven by the root of its weight, and so is what it takes to even that out.
+ * What the tables before and after `newcomer` disagree on, besides what it has now, as part of all
+ * buckets. A larger table repeats the smaller, so bucket b of it was bucket b mod size.
  */
-forPlans(
-  "buildTable() moves at most 0.35 % more than a new member takes",
-  (before, random, mix) => {
-    const newcomer = before.members.length;
-    const weight = randomWeight(mix, random);
-    const mean = before.members.reduce((sum, member) => sum + member.weight, 0) / newcomer;
-    const after = buildTable([...before.members, { name: "newcomer", weight }]);
-    // A larger table repeats the smaller, so bucket b of it was bucket b mod size.
-    const size = Math.max(before.size, after.size);
-    let moved = 0;
-    for (let bucket = 0; bucket < size; bucket++) {
-      const owner = after.base[bucket % after.size]!;
-      if (owner !== newcomer && owner !== before.base[bucket % before.size]) moved++;
-    }
-    const allowed = 0.0035 * Math.max(1, Math.sqrt(weight / mean));
-    assert.ok(moved <= allowed * size, `${moved} of ${size} buckets moved without need`);
-  },
-);
+function unneeded(before: TablePlan, weight: number, name = "newcomer"): number {
+  const newcomer = before.members.length;
+  const after = buildTable([...before.members, { name, weight }]);
+  const size = Math.max(before.size, after.size);
+  let moved = 0;
+  for (let bucket = 0; bucket < size; bucket++) {
+    const owner = after.base[bucket % after.size]!;
+    if (owner !== newcomer && owner !== before.base[bucket % before.size]) moved++;
+  }
+  return moved / size;
+}
+
+/**
+ * Adding a newcomer and removing it again is one comparison. What one much heavier than the mean
+ * takes is uneven by more than the tolerance of the others, and it moves more to even that out.
+ */
+function allowedMoves(before: TablePlan, weight: number): number {
+  const mean = before.members.reduce((sum, m) => sum + m.weight, 0) / before.members.length;
+  return weight <= 2 * mean ? 0.0035 : 0.0035 * Math.sqrt(Math.sqrt(weight / mean));
+}
+
+forPlans("buildTable() moves at most 0.35 % more than a member takes", (before, random, mix) => {
+  const weight = randomWeight(mix, random);
+  const moved = unneeded(before, weight);
+  assert.ok(moved <= allowedMoves(before, weight), `${moved} of the buckets moved without need`);
+});
+
+/** The worst found, with one track (the first four moved 0.37 to 1.03 %) and with two. */
+const WORST_MOVES: { name: string; count: number; mix: Mix; seed: number; weight: number }[] = [
+  { name: "500 mixed", count: 500, mix: "mixed", seed: 8, weight: 10 },
+  { name: "1 000 mixed", count: 1000, mix: "mixed", seed: 16, weight: 10 },
+  { name: "the heaviest of 300 skewed", count: 300, mix: "skewed", seed: 12, weight: 64 },
+  { name: "the heaviest of 1 000 skewed", count: 1000, mix: "skewed", seed: 5, weight: 64 },
+  { name: "when the table doubles", count: 100, mix: "mixed", seed: 6, weight: 10 },
+  { name: "just after it doubled", count: 101, mix: "mixed", seed: 13, weight: 10 },
+  { name: "900 mixed", count: 900, mix: "mixed", seed: 2, weight: 10 },
+  { name: "1 000 mixed, two tracks", count: 1000, mix: "mixed", seed: 6, weight: 10 },
+];
+for (const { name, count, mix, seed, weight } of WORST_MOVES) {
+  test(`buildTable() moves at most 0.35 % more than a member takes, ${name}`, () => {
+    const before = buildTable(randomPool(count, mix, randomFrom(seed)));
+    const moved = unneeded(before, weight);
+    assert.ok(moved <= allowedMoves(before, weight), `${moved} of the buckets moved without need`);
+  });
+}
 
 forPlans("buildTable() spreads an owner's buckets over all others by weight", (plan) => {
   const pool = plan.members;
@@ -184,4 +210,4 @@ function digest(owners: Uint16Array): string {
   return (hash >>> 0).toString(16).padStart(8, "0");
 }
 
-const GOLDEN = ["8e4bc1cb", "30b091cb"];
+const GOLDEN = ["8e4bc1cb", "378c1c04"];

@@ -8,9 +8,10 @@
 import { race, visitsBefore } from "./arrivals.ts";
 import { balance } from "./balance.ts";
 import type { Racer } from "./racer.ts";
-import { arrivalTime, copyFactor, POSITIONS, positionOf, racersOf, visitTime } from "./racer.ts";
+import { arrivalTime, copyFactor, positionOf, racersOf, visitTime } from "./racer.ts";
 import { secondChoices } from "./second.ts";
 import { tableSize } from "./table-size.ts";
+import { POSITIONS } from "./tracks.ts";
 
 /** A backend as the table sees it. The name is its identity: tables hash it. */
 export interface Member {
@@ -131,7 +132,7 @@ function runFor(
       const time = visitTime(racer, visit);
       // Whoever began later than the end may still come before this one, if its phase is smaller.
       if (time >= end) break;
-      const position = positionOf(racer, visit);
+      const position = positionOf(racer.orders[0], visit);
       for (let copy = 0; copy < factors.length; copy++) {
         const bucket = copy * POSITIONS + position;
         const at = time * factors[copy]!;
