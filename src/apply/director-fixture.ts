@@ -5,11 +5,11 @@
  */
 import { compile } from "../bpf/program.ts";
 import { CounterMemory } from "../datapath/counter-memory.ts";
-import { directorMaps, trafficCounter } from "../datapath/director/maps.ts";
+import { defaultLimits, directorMaps, trafficCounter } from "../datapath/director/maps.ts";
 import { directorProgram } from "../datapath/director/program.ts";
 import type { DirectorVariant, Features } from "../datapath/director/variant.ts";
 import { flowHashKey } from "../datapath/flow-hash.ts";
-import { ForwardingCode, NO_OWNER } from "../datapath/layout.ts";
+import { ForwardingCode, Limits, NO_OWNER } from "../datapath/layout.ts";
 import { directorReasons } from "../datapath/reasons.ts";
 import type { ReferenceDirector } from "../datapath/reference/director.ts";
 import { type BpfMap, createMap } from "../kernel/maps.ts";
@@ -193,6 +193,11 @@ export function referenceWorld(state: DesiredState): ReferenceDirector {
   return { mac: mac(DIRECTOR_MAC), ifindex: IFINDEX, hashKey: HASH_KEY, services };
 }
 
+/** What of a variant differs from the plain one of a state. */
+export type VariantGiven = Partial<Omit<DirectorVariant, "maps" | "features">> & {
+  readonly features?: Partial<Features>;
+};
+
 /** Counters that rose, each as `kind name packets/bytes`. */
 type Counted = readonly string[];
 
@@ -208,12 +213,14 @@ export class DirectorUnderTest {
   readonly program: BpfProgram;
   readonly tables: DirectorTables;
   readonly testRun: TestRun;
+  /** `Limits` as the program sees them. */
+  readonly limits: Uint8Array;
   readonly #state: DesiredState;
   readonly #maps: ReadonlyMap<unknown, BpfMap>;
   readonly #counters: CounterMemory;
   readonly #unmap: () => void;
 
-  constructor(state: DesiredState, features: Partial<Features> = {}) {
+  constructor(state: DesiredState, given: VariantGiven = {}) {
     this.#state = state;
     const memberCount = state.pools.reduce((sum, pool) => sum + pool.members.length, 0);
     const declared = directorMaps({
@@ -226,19 +233,26 @@ export class DirectorUnderTest {
     this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
     this.#counters = new CounterMemory(this.#map(declared.counters.map), declared.counters);
     const mapped = this.#map(declared.arena.map).mmap();
-    this.#unmap = () => mapped.unmap();
     // Tests run a packet at a time: none is under way while a table changes.
     const arena = new Arena(mapped.bytes.subarray(0, declared.arena.size), async () => {});
-    const { index } = declared;
-    const { outerSources } = plainVariant;
-    this.tables = new DirectorTables(arena, { index, hashKey: HASH_KEY, outerSources }, macOf);
     const variant: DirectorVariant = {
       maps: declared,
       hashKey: HASH_KEY,
       ifindex: IFINDEX,
       mac: mac(DIRECTOR_MAC),
       ...plainVariant,
-      features: { ...featuresOf(state), ...features },
+      ...given,
+      features: { ...featuresOf(state), ...given.features },
+    };
+    const { outerSources } = variant;
+    const { index } = declared;
+    this.tables = new DirectorTables(arena, { index, hashKey: HASH_KEY, outerSources }, macOf);
+    const limits = this.#map(declared.limits).mmap();
+    this.limits = limits.bytes;
+    this.setLimits(defaultLimits);
+    this.#unmap = () => {
+      mapped.unmap();
+      limits.unmap();
     };
     const image = compile(directorProgram(variant));
     this.program = loadProgram(image, (spec) => this.#map(spec).fd);
@@ -247,11 +261,16 @@ export class DirectorUnderTest {
 
   static async open(
     state: DesiredState = stateOf(),
-    features: Partial<Features> = {},
+    given: VariantGiven = {},
   ): Promise<DirectorUnderTest> {
-    const director = new DirectorUnderTest(state, features);
+    const director = new DirectorUnderTest(state, given);
     await director.tables.publish(state, ownersOf);
     return director;
+  }
+
+  /** Sets the clock and the limits of the program, as they are before the first packet. */
+  setLimits(limits: Parameters<typeof Limits.encode>[0]): void {
+    Limits.write(this.limits, { clock: 0n, timeExceeded: 0n, ...limits });
   }
 
   /** Runs one packet and says which counters rose. */

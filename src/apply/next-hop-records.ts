@@ -6,11 +6,13 @@
 import { NextHop, UNRESOLVED } from "../datapath/layout.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { formatMac, type Mac } from "../net/mac.ts";
-import type { Path } from "../plan/path.ts";
+import { Vlan } from "../packet/headers.ts";
+import type { Path, PathTag } from "../plan/path.ts";
 import type { Arena } from "./arena.ts";
 
 /** What a record is for. */
 export interface NextHopId {
+  /** The device that knows the neighbour. */
   readonly ifindex: number;
   readonly neighbour: IpAddress;
 }
@@ -46,13 +48,18 @@ export class NextHopRecords {
     const key = keyFor(path);
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      const { ifindex, neighbour, mac: sourceMac } = path;
+      const { neighbour, mac: sourceMac, tags = [] } = path;
+      const ifindex = path.neighbourIfindex ?? path.ifindex;
       const offset = this.#arena.allocate(NextHop.size);
       entry = { offset, ifindex, neighbour, sourceMac, mac: this.#macOf({ ifindex, neighbour }) };
+      const [outer, inner] = tags;
       NextHop.write(this.#arena.region(offset, NextHop.size), {
         addresses: addressWord(entry),
         sourceRest: readWord(sourceMac, 2),
-        ifindex,
+        ifindex: path.ifindex,
+        outerTag: tagWord(outer),
+        innerTag: tagWord(inner),
+        tagBytes: tags.length * Vlan.size,
       });
       this.#entries.set(key, entry);
     }
@@ -100,8 +107,18 @@ const readWord = (bytes: Uint8Array, at: number): number =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(at, true);
 
 // The source MAC belongs to the record: it lies in two words, which cannot change at once.
-const keyFor = ({ ifindex, neighbour, mac }: Path): string =>
-  `${ifindex} ${formatIp(neighbour)} ${formatMac(mac)}`;
+const keyFor = ({ ifindex, neighbourIfindex, neighbour, mac, tags = [] }: Path): string => {
+  const link = tags.map(({ protocol, id }) => `${protocol}.${id}`).join();
+  return `${ifindex} ${neighbourIfindex} ${link} ${formatIp(neighbour)} ${formatMac(mac)}`;
+};
+
+/** A tag as it lies in the frame: its protocol, then the id, no priority. */
+function tagWord(tag: PathTag | undefined): number {
+  if (tag === undefined) return 0;
+  const { protocol, id } = tag;
+  const bytes = Uint8Array.of(protocol >> 8, protocol & 0xff, id >> 8, id & 0xff);
+  return readWord(bytes, 0);
+}
 
 /** Whether one station can have it: all zeros and groups are nobody's. */
 const isStation = (mac: Mac): boolean =>

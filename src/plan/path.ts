@@ -8,8 +8,20 @@ import type { Backend } from "../model/model.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import type { Mac } from "../net/mac.ts";
 
+/** A VLAN tag that a frame leaves with. */
+export interface PathTag {
+  /** ETH_P_8021Q or ETH_P_8021AD. */
+  readonly protocol: number;
+  readonly id: number;
+}
+
 export interface Path {
+  /** The device that packets leave by: of a VLAN device, the one below. */
   readonly ifindex: number;
+  /** The device that knows the neighbour, where that is a VLAN device. */
+  readonly neighbourIfindex?: number;
+  /** What a VLAN device would put in front, the outermost first; at most two. */
+  readonly tags?: readonly PathTag[];
   /** Source MAC of what leaves: the interface's. */
   readonly mac: Mac;
   /** Whose MAC packets get: the backend on its own link, else the gateway. */

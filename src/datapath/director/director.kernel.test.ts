@@ -848,7 +848,7 @@ for (const { name, pools, vips, packet, outcome } of variants) {
 
 test("a member whose forwarding was left out of the program is internal", { skip }, async () => {
   using own = await DirectorUnderTest.open(stateOf(["l2", "ipip4"]), {
-    forwardings: [ForwardingCode.l2],
+    features: { forwardings: [ForwardingCode.l2] },
   });
   assertLeft(own, tcp4(toUs, "ipip4"), "internal");
   assert.equal(verdictName(own.run(tcp4(toUs, "l2")).verdict), "XDP_TX");
