@@ -445,14 +445,15 @@ test("l2 forwards as a switch does: whatever the hops", { skip }, () =>
   ),
 );
 
+function assertSilent(director: DirectorUnderTest, packet: Uint8Array, what: string): void {
+  const { verdict, counted } = director.run(packet);
+  const expected = [XDP_DROP, `reason time_exceeded_silent 1/${packet.length}`];
+  assert.deepEqual([verdict, ...counted], expected, what);
+}
+
 test("nobody is answered who cannot be, nor from no address", { skip }, async () => {
   const state = stateWith(ForwardingCode.gueOverIpv6, 6);
   const ports = { sourcePort: SOURCE_PORT, destinationPort: PORT };
-  const silent = (director: DirectorUnderTest, packet: Uint8Array, what: string): void => {
-    const { verdict, counted } = director.run(packet);
-    const expected = [XDP_DROP, `reason time_exceeded_silent 1/${packet.length}`];
-    assert.deepEqual([verdict, ...counted], expected, what);
-  };
   using director = await DirectorUnderTest.open(state, { addresses });
   for (const source of [
     "0.0.0.0",
@@ -462,13 +463,14 @@ test("nobody is answered who cannot be, nor from no address", { skip }, async ()
     "239.1.1.1",
     "255.255.255.255",
   ]) {
-    silent(director, toUs.ipv4(source, VIP, { ttl: 1 }).tcp(ports), source);
+    assertSilent(director, toUs.ipv4(source, VIP, { ttl: 1 }).tcp(ports), source);
   }
   for (const source of ["::", "::1", "ff02::1"]) {
-    silent(director, toUs.ipv6(source, VIP_6, { hopLimit: 1 }).tcp(ports), source);
+    assertSilent(director, toUs.ipv6(source, VIP_6, { hopLimit: 1 }).tcp(ports), source);
   }
   using without = await DirectorUnderTest.open(state, { addresses: { ipv4: null, ipv6: null } });
-  for (const family of families) silent(without, inner(toUs, { family, hops: 1 }), "no address");
+  for (const family of families)
+    assertSilent(without, inner(toUs, { family, hops: 1 }), "no address");
 });
 
 test("answers are limited by the clock", { skip }, async () => {

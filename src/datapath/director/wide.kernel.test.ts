@@ -66,14 +66,15 @@ function randomService(random: Random, number: number): DesiredService {
   };
 }
 
+const spanOf = ({ ports }: DesiredService): string =>
+  ports.first === ports.last ? "one" : ports.last - ports.first === 65_535 ? "all" : "some";
+
 /** No two services of one prefix and protocol share a port, unless one is more specific than the other. */
 function clashes(a: DesiredService, b: DesiredService): boolean {
-  const span = ({ ports }: DesiredService): string =>
-    ports.first === ports.last ? "one" : ports.last - ports.first === 65_535 ? "all" : "some";
   return (
     formatPrefix(a.vip) === formatPrefix(b.vip) &&
     a.protocol === b.protocol &&
-    span(a) === span(b) &&
+    spanOf(a) === spanOf(b) &&
     a.ports.first <= b.ports.last &&
     b.ports.first <= a.ports.last
   );
