@@ -59,8 +59,8 @@ export function allocate(ir: Unallocated, options: AllocateOptions = {}): Alloca
 }
 
 /**
- * With fast calls, and with plain ones instead: what is kept across a fast one needs stack, and room
- * among the registers that arguments move to.
+ * With plain calls, and with the fast ones among them: what is kept across one needs stack, room among
+ * the registers that arguments move to, and the verifier's time, so it must pay.
  */
 function waysOf(ir: Unallocated): readonly Unallocated[] {
   if (!ir.code.some(({ operation }) => isFast(operation))) return [ir];
@@ -68,7 +68,7 @@ function waysOf(ir: Unallocated): readonly Unallocated[] {
     operation: asPlainCall(operation),
     source,
   }));
-  return [ir, { ...ir, code: plain }];
+  return [{ ...ir, code: plain }, ir];
 }
 
 const cost = (allocation: Allocation): number =>

@@ -22,11 +22,14 @@ export const operationsOf = (allocated: Allocated): number =>
   });
 
 /**
- * Instructions as `encode.ts` writes them, with the moves into place. Those by which fast calls keep
- * registers are not counted: they do not run.
+ * Instructions as `encode.ts` writes them, with the moves into place, and what JIT compilers add for
+ * each of r6 to r9: a push and a pop. Those by which fast calls keep registers are not counted: they
+ * do not run.
  */
-export const instructionsOf = (allocated: Allocated): number =>
-  weightOf(allocated, instructionsFor);
+export function instructionsOf(allocated: Allocated): number {
+  const saved = new Set(allocated.physical.filter((register) => register >= 6));
+  return weightOf(allocated, instructionsFor) + 2 * saved.size;
+}
 
 function weightOf(
   { code, physical }: Allocated,
