@@ -37,13 +37,13 @@ export function emitIpv6(director: Director, link: Link): Flow {
       protocol: ip.nextHeader.read(),
       headerBytes: Ipv6.size as number | Value,
     };
+    const source = (): readonly FlowTerm[] =>
+      [0, 4, 8, 12].map((at, index) => [index + 1, ip.source.word(at, 4).read()]);
+    const ipLength = (): Value => ip.payloadLength.read().toHost().add(Ipv6.size);
     const join = (
       behind: Pick<typeof headers, "ports" | "protocol" | "headerBytes">,
       miss: Exit,
     ): void => {
-      const source = () =>
-        [0, 4, 8, 12].map((at, index): FlowTerm => [index + 1, ip.source.word(at, 4).read()]);
-      const ipLength = () => ip.payloadLength.read().toHost().add(Ipv6.size);
       junction.join({ ...headers, ...behind, source, ipLength }, miss);
     };
     const extended = p.exit(() => {

@@ -85,6 +85,7 @@ export const placed = (branch: number, offset: number): number =>
 type Branch = { readonly end: number } | { readonly next: Branch[] };
 
 const NOTHING: Branch = { end: 0 };
+const everywhere = (branch: Branch): Branch[] => Array.from({ length: BRANCHES }, () => branch);
 
 function anchorsOf(
   services: readonly WideService[],
@@ -123,7 +124,7 @@ function distinct(prefixes: readonly IpPrefix[]): readonly IpPrefix[] {
 /** `branch`, where the addresses that begin with `bits` bits of `bytes` end in `end`. */
 function withPrefix(branch: Branch, bytes: Uint8Array, bits: number, end: Branch): Branch {
   if (bits === 0) return end;
-  const next = "next" in branch ? [...branch.next] : new Array<Branch>(BRANCHES).fill(branch);
+  const next = "next" in branch ? [...branch.next] : everywhere(branch);
   const first = bytes[0] ?? 0;
   if (bits >= 8) {
     next[first] = withPrefix(next[first] ?? NOTHING, bytes.subarray(1), bits - 8, end);
@@ -160,7 +161,7 @@ const PORTS = 2 ** 16;
 /** `branch`, where ports from `first` to `last` end in `end`; by upper byte first, then by the lower. */
 function withRange(branch: Branch, first: number, last: number, end: Branch): Branch {
   if (first === 0 && last === PORTS - 1) return end;
-  const next = "next" in branch ? [...branch.next] : new Array<Branch>(BRANCHES).fill(branch);
+  const next = "next" in branch ? [...branch.next] : everywhere(branch);
   for (let high = first >> 8; high <= last >> 8; high += 1) {
     const [from, to] = [Math.max(first, high << 8), Math.min(last, (high << 8) | 0xff)];
     if (to - from === 0xff) {
@@ -168,7 +169,7 @@ function withRange(branch: Branch, first: number, last: number, end: Branch): Br
       continue;
     }
     const before = next[high] ?? NOTHING;
-    const low = "next" in before ? [...before.next] : new Array<Branch>(BRANCHES).fill(before);
+    const low = "next" in before ? [...before.next] : everywhere(before);
     low.fill(end, from & 0xff, (to & 0xff) + 1);
     next[high] = { next: low };
   }

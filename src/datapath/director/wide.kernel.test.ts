@@ -34,9 +34,12 @@ function randomAddress(random: Random, family: 4 | 6): IpAddress {
     ? { family, bytes: Uint8Array.of(192, random.below(2), last(), last()) }
     : {
         family,
-        bytes: Uint8Array.of(
-          ...[0x20, 1, 0xd, 0xb8, 0, random.below(2), last(), last()],
-          ...[0, 0, 0, 0, 0, 0, last(), last()],
+        bytes: Uint8Array.from(
+          [0x20, 1, 0xd, 0xb8, 0, random.below(2), last(), last()].concat(
+            [0, 0, 0, 0, 0, 0],
+            last(),
+            last(),
+          ),
         ),
       };
 }
@@ -127,6 +130,12 @@ function mostSpecific(services: readonly DesiredService[], asked: Asked): Desire
   return first ?? null;
 }
 
+const wordsOf = ({ bytes }: IpAddress): number[] =>
+  Array.from({ length: bytes.length / 4 }, (_, at) =>
+    new DataView(bytes.buffer, bytes.byteOffset).getUint32(at * 4, true),
+  );
+const swapped = (port: number): number => ((port & 0xff) << 8) | (port >> 8);
+
 /** The bucket that docs/design/flow-hash.md gives. */
 function bucketOf(
   service: DesiredService,
@@ -134,21 +143,16 @@ function bucketOf(
   asked: Asked,
   sourcePort: number,
 ): number {
-  const words = ({ bytes }: IpAddress): number[] =>
-    Array.from({ length: bytes.length / 4 }, (_, at) =>
-      new DataView(bytes.buffer, bytes.byteOffset).getUint32(at * 4, true),
-    );
-  const swapped = (port: number): number => ((port & 0xff) << 8) | (port >> 8);
   const isPorted = [IPPROTO_TCP, IPPROTO_UDP].includes(asked.protocol);
   const [from, to] = isPorted ? [swapped(sourcePort), swapped(asked.port) * 65_536] : [0, 0];
-  const nothing = words(asked.address).map(() => 0);
+  const nothing = wordsOf(asked.address).map(() => 0);
   const hashed: Readonly<Record<HashKey, readonly number[]>> = {
-    "five-tuple": [...words(asked.address), from + to, asked.protocol],
+    "five-tuple": [...wordsOf(asked.address), from + to, asked.protocol],
     client: [...nothing, 0, 0],
-    "client-vip": [...words(asked.address), 0, 0],
+    "client-vip": [...wordsOf(asked.address), 0, 0],
     "client-port": [...nothing, to, 0],
   };
-  return flowHash(HASH_KEY, [...words(source), ...hashed[service.hashKey]]) % BUCKETS;
+  return flowHash(HASH_KEY, [...wordsOf(source), ...hashed[service.hashKey]]) % BUCKETS;
 }
 
 const seed = Math.floor(Math.random() * 2 ** 31);
