@@ -2,6 +2,7 @@
 import type { Exit, FunctionBuilder, Loop } from "./function.ts";
 import { Helper } from "./helpers.ts";
 import type { FunctionIr } from "./ir.ts";
+import { loadPacket } from "./packet-load.ts";
 import type { Program } from "./program.ts";
 import {
   CELLS,
@@ -14,28 +15,32 @@ import {
   type Tree,
   VERDICTS,
 } from "./random-tree-fixture.ts";
+import { type schedCls, SkbBuilder } from "./skb.ts";
 import { number64, subprogram } from "./subprogram.ts";
 import { all, any, type Lazy, not, type Scalar, type Value, type Variable } from "./value.ts";
 import type { Pointer } from "./view.ts";
-import { xdp, type XdpBuilder } from "./xdp.ts";
+import type { xdp, XdpBuilder } from "./xdp.ts";
 
 /** Writes the tree with the builder. */
 class Writer {
-  readonly #p: XdpBuilder;
+  readonly #p: XdpBuilder | SkbBuilder;
   readonly #data: Pointer;
   readonly #lets: Value[] = [];
   readonly #variables: Variable[];
   readonly #exits: (number | Exit)[];
   readonly #functions: readonly FunctionIr[];
   readonly #cells: Pointer[];
+  /** 0, which nobody knows: it lives as long as there are loads at it. */
+  readonly #nothing: Value;
   readonly #loops: Loop[] = [];
 
-  constructor(p: XdpBuilder, tree: Tree) {
+  constructor(p: XdpBuilder | SkbBuilder, tree: Tree) {
     this.#p = p;
     const packet = p.packet();
     packet.require(PACKET_BYTES, 0);
     this.#data = packet.data;
     this.#variables = tree.variables.map((size, index) => p.variable(index, size));
+    this.#nothing = p.call(Helper.getPrandomU32).u32().and(0);
     this.#cells = Array.from({ length: CELLS }, () => p.stack(8));
     this.#cells.forEach((cell, index) => {
       // Of what an atomic operation stored the verifier knows nothing. Of known words it takes the one
@@ -137,6 +142,9 @@ class Writer {
   #value(node: Node): Value {
     switch (node.kind) {
       case "input": {
+        if (this.#p instanceof SkbBuilder && node.order === "network" && node.size < 8) {
+          return loadPacket(this.#p, node.size, node.at, node.at % 2 === 0 ? null : this.#nothing);
+        }
         const value = this.#data.plus(node.at).place(node.size, node.order).read();
         return node.order === "network" ? value.toHost() : value;
       }
@@ -240,9 +248,9 @@ function functionsOf(tree: Tree): readonly FunctionIr[] {
   return functions;
 }
 
-/** The whole program of a tree. */
-export const programOf = (tree: Tree): Program =>
-  xdp("random", (p) => {
+/** The whole program of a tree; over a socket buffer it reads numbers in network order by packet loads. */
+export const programOf = (tree: Tree, build: typeof xdp | typeof schedCls): Program =>
+  build("random", (p: XdpBuilder | SkbBuilder) => {
     const writer = new Writer(p, tree);
     writer.write(tree.body);
     p.return(1);

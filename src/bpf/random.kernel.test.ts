@@ -24,6 +24,7 @@ import {
   Mode,
   SizeBits,
 } from "./isa.ts";
+import { ProgramType } from "./image.ts";
 import { lower } from "./lower.ts";
 import { optimise } from "./optimise.ts";
 import { type CompileOptions, compile } from "./program.ts";
@@ -38,7 +39,9 @@ import {
   VERDICTS,
 } from "./random-tree-fixture.ts";
 import { programOf } from "./random-writer-fixture.ts";
+import { schedCls } from "./skb.ts";
 import { OLDEST_TARGET } from "./target.ts";
+import { xdp } from "./xdp.ts";
 
 const COUNT = Number(process.env["BPF_RANDOM_PROGRAMS"] ?? 400);
 const SEED = Number(process.env["BPF_RANDOM_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
@@ -73,6 +76,8 @@ function pairsAround(instructions: readonly Instruction[], call: number): number
     if (after?.code !== LOAD || after.src !== FRAME || after.offset !== place) return pairs;
   }
 }
+const isPacketLoad = ({ code }: Instruction): boolean =>
+  (code & 0x07) === Class.LD && ((code & 0xe0) === Mode.ABS || (code & 0xe0) === Mode.IND);
 const STORE = Class.STX | Mode.MEM | SizeBits[8];
 const LOAD = Class.LDX | Mode.MEM | SizeBits[8];
 const CALL = Class.JMP | Jump.call;
@@ -99,6 +104,7 @@ test("random programs do in the kernel what BigInts say", { skip }, (t) => {
     forced: 0,
     tooMany: 0,
     kept: 0,
+    packetLoads: 0,
     runs: 0,
     left: 0,
   };
@@ -106,7 +112,9 @@ test("random programs do in the kernel what BigInts say", { skip }, (t) => {
     const random = new Random(SEED + number * 7919);
     const target = number % 3 === 0 ? OLDEST_TARGET : probed;
     const tree = new Generator(random, target.cpuV4).tree();
-    const program = programOf(tree);
+    const type =
+      number % 5 === 0 ? ProgramType.BPF_PROG_TYPE_SCHED_CLS : ProgramType.BPF_PROG_TYPE_XDP;
+    const program = programOf(tree, type === ProgramType.BPF_PROG_TYPE_XDP ? xdp : schedCls);
     const forced = number % 2 === 1;
     const options: CompileOptions = {
       target,
@@ -134,13 +142,14 @@ test("random programs do in the kernel what BigInts say", { skip }, (t) => {
       if (spilled > 0) tally.spilledPrograms += 1;
     }
     using loaded = loadProgram(image, () => table.fd);
+    if (decodeInstructions(image.instructions).some(isPacketLoad)) tally.packetLoads += 1;
     const emitted = stackAccesses(image.instructions);
     if (target.fastCalls && emitted.kept > 0) {
       tally.kept += 1;
       const left = stackAccesses(xlatedInstructions(loaded.fd)).all;
       assert.ok(left <= emitted.all - emitted.kept, `${where}\n${disassemble(image)}`);
     }
-    const run = new TestRun(loaded.fd, { maxPacket: PACKET_BYTES });
+    const run = new TestRun(loaded.fd, { maxPacket: PACKET_BYTES, type });
     for (let at = 0; at < PACKETS; at += 1) {
       const packet = packetOf(random);
       const wanted = packet.slice();
@@ -165,6 +174,7 @@ test("random programs do in the kernel what BigInts say", { skip }, (t) => {
   t.diagnostic(JSON.stringify(tally));
   assert.ok(tally.spilledPrograms > tally.forced / 2, "fewer registers force spills");
   assert.ok(!probed.fastCalls || tally.kept > COUNT / 10, "fast calls keep registers");
+  assert.ok(tally.packetLoads > COUNT / 10, "programs over socket buffers load from them");
   assert.ok(tally.tooMany < COUNT / 20, "nearly every program fits the stack");
   assert.ok(
     tally.left > tally.runs / 20 && tally.left < tally.runs,

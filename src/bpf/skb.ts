@@ -2,6 +2,7 @@
 import { FunctionBuilder } from "./function.ts";
 import { ProgramType } from "./image.ts";
 import { bytes, struct, u32, u64 } from "./layout.ts";
+import { Packet } from "./packet.ts";
 import { type Program, programOf } from "./program.ts";
 import type { Value } from "./value.ts";
 import { Pointer, type View } from "./view.ts";
@@ -58,6 +59,13 @@ export class SkbBuilder extends FunctionBuilder {
 
   get context(): View<typeof SkbContext.fields> {
     return new Pointer(this, this.contextRegister.register).as(SkbContext);
+  }
+
+  /** What of the packet lies in one piece; tc programs only. Ask again after anything that moves it. */
+  packet(): Packet {
+    const { context } = this;
+    // The verifier gives these 32-bit fields 64-bit pointer types.
+    return new Packet(this, context.data.read().u64(), context.dataEnd.read().u64());
   }
 }
 

@@ -1,10 +1,13 @@
-/** XDP programs: their context, their verdicts, and the packet with its bounds. */
+/** XDP programs: their context and their verdicts. */
 import { ProgramType } from "./image.ts";
-import { FunctionBuilder, type Otherwise } from "./function.ts";
+import { FunctionBuilder } from "./function.ts";
 import { struct, u32 } from "./layout.ts";
+import { Packet } from "./packet.ts";
 import { type Program, programOf } from "./program.ts";
 import type { Value } from "./value.ts";
 import { Pointer, type View } from "./view.ts";
+
+export type { Packet } from "./packet.ts";
 
 /** Verdicts (include/uapi/linux/bpf.h, enum xdp_action). */
 export const XDP_DROP = 1;
@@ -21,30 +24,6 @@ export const XdpContext = struct("xdp_md", {
   rxQueueIndex: u32,
   egressIfindex: u32,
 });
-
-/** A packet between its two pointers. What is read of it must lie within what was checked. */
-export class Packet {
-  readonly builder: FunctionBuilder;
-  readonly data: Pointer;
-  readonly end: Value;
-
-  constructor(builder: FunctionBuilder, data: Value, end: Value) {
-    this.builder = builder;
-    this.data = new Pointer(builder, data.register);
-    this.end = end;
-  }
-
-  /** Goes on only where `at` and the `bytes` after it lie in the packet. */
-  require(bytes: number, otherwise: Otherwise, at: Pointer = this.data): void {
-    this.builder.require(at.plus(bytes).address().le(this.end), otherwise);
-  }
-
-  /** Bytes from Ethernet header to the end. */
-  length(): Value {
-    // In 32 bits at once: the verifier takes the difference of two packet pointers either way.
-    return this.end.unchanged(4).sub(this.data.address().unchanged(4));
-  }
-}
 
 export class XdpBuilder extends FunctionBuilder {
   readonly contextRegister: Value;
