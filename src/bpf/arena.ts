@@ -4,7 +4,8 @@
  * lies in it. Programs access it by the low 32 bits of that, so an address is cast first
  * (`addr_space_cast`), and checked by nobody: where no page is, loads give 0 and stores do nothing.
  *
- * Pages come when user space touches them, or by `allocatePages`. A program uses one arena.
+ * Pages come when user space touches them, or by `allocatePages`. A program uses one arena. Verifiers
+ * take atomic operations there since Linux 6.10, loads with signs since 6.18.
  */
 import type { FunctionBuilder, Otherwise } from "./function.ts";
 import { type MapSpec, MapType } from "./image.ts";

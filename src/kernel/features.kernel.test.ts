@@ -14,6 +14,9 @@ test("probeFeatures() finds at least what this version brought", { skip }, () =>
   // Distributions may add to a version, not take away.
   if (isAtLeast(version, 6, 6)) assert.equal(features.cpuV4, true);
   if (isAtLeast(version, 6, 6)) assert.equal(features.tcx, true);
+  // Both need the processor's JIT compiler; those of x86-64 and arm64 have them.
+  if (isAtLeast(version, 6, 10)) assert.equal(features.target.arenas, true);
+  if (isAtLeast(version, 6, 12)) assert.equal(features.target.fastCalls, true);
   assert.equal(features.perCpuArrayInlined, isAtLeast(version, 6, 10));
 });
 
