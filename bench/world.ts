@@ -3,10 +3,11 @@
  * code the daemon uses, and the same world as the reference takes it.
  */
 import { DEFAULT_HASH_KEY, flowHashKey } from "../src/datapath/flow-hash.ts";
-import type { ReferenceDirector } from "../src/datapath/reference/director.ts";
+import { defaultLimits } from "../src/datapath/director/maps.ts";
+import type { ReferenceWorld } from "../src/datapath/reference/world.ts";
 import type { NextHopId } from "../src/apply/next-hop-records.ts";
-import type { Backend, DirectorConfig } from "../src/model/model.ts";
-import { ip, type IpAddress } from "../src/net/address.ts";
+import { type Backend, defaultTunnels, type DirectorConfig } from "../src/model/model.ts";
+import { formatIp, ip, type IpAddress } from "../src/net/address.ts";
 import { type Mac, mac } from "../src/net/mac.ts";
 import { type DesiredState, desiredState } from "../src/plan/desired-state.ts";
 import type { Path } from "../src/plan/path.ts";
@@ -59,29 +60,39 @@ export function stateOf(world: World): DesiredState {
 }
 
 /** The same world as `datapath/reference/director.ts` takes it. */
-export function referenceWorld(state: DesiredState): ReferenceDirector {
+export function referenceWorld(state: DesiredState): ReferenceWorld {
   const pools = state.pools.map((pool) => ({
     owners: pool.table.base,
     memberCounters: pool.memberCounters,
     members: pool.members.map(({ forwarding, address, path }) => ({
       forwarding,
       address,
+      codePoints: state.codePoints.get(formatIp(address)) ?? [],
       path: path && {
         ifindex: path.ifindex,
         sourceMac: path.mac,
         nextHopMac: macOf(path),
+        tags: path.tags ?? [],
         mtu: path.mtu,
         source: path.source,
       },
     })),
   }));
-  const services = state.services.flatMap(({ vip, protocol, ports, counter, pool: index }) => {
-    const pool = pools[index];
-    return pool === undefined
-      ? []
-      : [{ vip: vip.address, protocol: protocol ?? 0, port: ports.first, counter, pool }];
+  const services = state.services.flatMap((service) => {
+    const pool = pools[service.pool];
+    return pool === undefined ? [] : [{ ...service, pool }];
   });
-  return { mac: mac(DIRECTOR_MAC), ifindex: IFINDEX, hashKey: HASH_KEY, services };
+  return {
+    mac: mac(DIRECTOR_MAC),
+    ifindex: IFINDEX,
+    hashKey: HASH_KEY,
+    addresses: { ipv4: DIRECTOR[4], ipv6: DIRECTOR[6] },
+    tunnels: defaultTunnels,
+    outerSources: { ipv4: null, ipv6: null },
+    vlanTags: 0,
+    limits: defaultLimits,
+    services,
+  };
 }
 
 /** Every neighbour is resolved: a locally administered MAC with the end of its address. */

@@ -11,7 +11,7 @@ import type { DirectorVariant, Features } from "../datapath/director/variant.ts"
 import { flowHashKey } from "../datapath/flow-hash.ts";
 import { ForwardingCode, Limits, NO_OWNER } from "../datapath/layout.ts";
 import { directorReasons } from "../datapath/reasons.ts";
-import type { ReferenceDirector } from "../datapath/reference/director.ts";
+import type { ReferenceWorld } from "../datapath/reference/world.ts";
 import { type BpfMap, createMap } from "../kernel/maps.ts";
 import { possibleCpuLimit } from "../kernel/possible-cpus.ts";
 import { type BpfProgram, loadProgram } from "../kernel/programs.ts";
@@ -167,30 +167,36 @@ export function macOf({ neighbour }: NextHopId): Mac | null {
 }
 
 /** The same world as `datapath/reference/director.ts` takes it. */
-export function referenceWorld(state: DesiredState): ReferenceDirector {
+export function referenceWorld(state: DesiredState, given: VariantGiven = {}): ReferenceWorld {
   const pools = state.pools.map((pool) => ({
     owners: ownersOf(pool),
     memberCounters: pool.memberCounters,
     members: pool.members.map(({ forwarding, address, path: way }) => ({
       forwarding,
       address,
+      codePoints: state.codePoints.get(formatIp(address)) ?? [],
       path: way && {
         ifindex: way.ifindex,
         sourceMac: way.mac,
-        nextHopMac: macOf(way),
+        nextHopMac: macOf({ ...way, ifindex: way.neighbourIfindex ?? way.ifindex }),
+        tags: way.tags ?? [],
         mtu: way.mtu,
         source: way.source,
       },
     })),
   }));
-  const services = state.services.map(({ vip, protocol, ports, counter, pool }) => ({
-    vip: vip.address,
-    protocol: protocol ?? 0,
-    port: ports.first,
-    counter,
-    pool: pools[pool] as (typeof pools)[number],
-  }));
-  return { mac: mac(DIRECTOR_MAC), ifindex: IFINDEX, hashKey: HASH_KEY, services };
+  return {
+    mac: mac(DIRECTOR_MAC),
+    ifindex: IFINDEX,
+    hashKey: HASH_KEY,
+    ...plainVariant,
+    ...given,
+    limits: defaultLimits,
+    services: state.services.map((service) => ({
+      ...service,
+      pool: pools[service.pool] as (typeof pools)[number],
+    })),
+  };
 }
 
 /** What of a variant differs from the plain one of a state. */

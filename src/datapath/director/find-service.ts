@@ -24,6 +24,8 @@ export interface ServiceQuery {
   /** Where the ports are, if the protocol has any. */
   readonly ports: Pointer;
   readonly protocol: Value;
+  /** Emits what comes before a packet without an exact service is searched for: it may be no transport header yet. */
+  readonly beforeSearch?: () => void;
 }
 
 export interface FoundService {
@@ -54,6 +56,7 @@ export function emitFindService(director: Director, query: ServiceQuery, miss: E
   const sourcePort = p.variable(query.ports.place(2).read());
   p.block((joined) => {
     const search = p.exit(() => {
+      query.beforeSearch?.();
       emitSearch(director, query, wide, miss, { slot, more, leastTransport, sourcePort });
       p.goto(joined);
     });

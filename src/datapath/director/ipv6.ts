@@ -1,5 +1,4 @@
 /** The IPv6 header and its extension headers (RFC 8200). */
-import type { Exit } from "../../bpf/function.ts";
 import { any, type Condition, type Value } from "../../bpf/value.ts";
 import type { Pointer } from "../../bpf/view.ts";
 import {
@@ -40,26 +39,24 @@ export function emitIpv6(director: Director, link: Link): Flow {
     const source = (): readonly FlowTerm[] =>
       [0, 4, 8, 12].map((at, index) => [index + 1, ip.source.word(at, 4).read()]);
     const ipLength = (): Value => ip.payloadLength.read().toHost().add(Ipv6.size);
-    const join = (
-      behind: Pick<typeof headers, "ports" | "protocol" | "headerBytes">,
-      miss: Exit,
-    ): void => {
-      junction.join({ ...headers, ...behind, source, ipLength }, miss);
-    };
     const extended = p.exit(() => {
       emitRequireVip(director, headers, leave.not_a_service);
       p.leaveIf(headers.protocol.eq(IPPROTO_FRAGMENT), leave.fragment);
-      join(emitExtensions(director, link, headers), leave.not_a_service);
+      const behind = emitExtensions(director, link, headers);
+      junction.join({ ...headers, ...behind, source, ipLength }, leave.not_a_service);
       p.goto(joined);
     });
-    const miss = p.exit(() => {
+    // No service has these protocols by name: only packets without one of their own are asked.
+    const leaveExtended = (): void =>
       p.leaveIf(
         () => any(isExtension(headers.protocol), headers.protocol.eq(IPPROTO_FRAGMENT)),
         extended,
       );
+    const miss = p.exit(() => {
+      if (director.variant.features.wideIpv6 === null) leaveExtended();
       p.goto(leave.not_a_service);
     });
-    join(headers, miss);
+    junction.join({ ...headers, source, ipLength, beforeSearch: leaveExtended }, miss);
   });
   p.require(versionClassFlow().shr(28).eq(6), leave.malformed);
   return junction.flow(6, () => versionClassFlow().shr(20).and(0xff));
