@@ -186,6 +186,7 @@ function mixedOf(keys: readonly ServiceKey[], words: Uint32Array): Uint32Array {
     let low = Math.imul(k0, low1) >>> 0;
     let high = productHigh(k0, k1, low1, high1);
     if (vip.family === 6) {
+      low = (low ^ high) >>> 0;
       const k2 = words[at + 2] ?? 0;
       const k3 = words[at + 3] ?? 0;
       const k4 = words[at + 4] ?? 0;

@@ -52,6 +52,8 @@ function findSlot({ shape, bytes: index }: Index, key: ServiceKey): Found | null
   const layout = indexLayout(shape)[key.vip.family === 4 ? "ipv4" : "ipv6"];
   let mixed = own.key0 * 0x9e3779b97f4a7c15n;
   if (key.vip.family === 6) {
+    mixed &= MASK;
+    mixed ^= mixed >> 32n;
     mixed += own.key1 * 0x94d049bb133111ebn + BigInt(own.key2) * 0xbf58476d1ce4e5b9n;
   }
   const bytes = (mixed & MASK).toString(16).padStart(16, "0").match(/../g) ?? [];
@@ -343,6 +345,17 @@ const rows: readonly { name: string; keys: readonly ServiceKey[] }[] = [
       protocol: at % 2 === 0 ? 6 : 17,
     })),
   },
+  ...Array.from({ length: 8 }, (_, first) => first).flatMap((first) =>
+    Array.from({ length: 8 }, (_, second) => second + 8).map((second) => ({
+      name: `IPv6 addresses that differ in the bytes ${first} and ${second}`,
+      keys: Array.from({ length: 1024 }, (_, at) => {
+        const bytes = Uint8Array.from(ip("2001:db8::1").bytes);
+        bytes[first] = (at >> 5) * 7;
+        bytes[second] = (at & 31) * 7;
+        return { vip: { family: 6 as const, bytes }, port: 443, protocol: 6 };
+      }),
+    })),
+  ),
   ...([4, 6] as const).flatMap((family) =>
     Array.from({ length: family === 4 ? 4 : 16 }, (_, byte) => byte).flatMap((byte) =>
       [[443], [80, 443, 0], [0]].map((ports) => ({

@@ -47,6 +47,10 @@ export type ServiceTarget = Omit<
  * A product's high bits depend on all of the key, its low ones only on what is below them. So bytes
  * are swapped between two products, or keys that differ in the last bytes of an address would share
  * bucket and slot; and the second factor is the seed: a sum with it would keep every distance.
+ *
+ * The two halves of an IPv6 address are added after their products. The last bytes of each are in the
+ * products' highest bits alone, where those of the other half could cancel them, by any seed: so the
+ * first product's upper half is folded into its lower one.
  */
 export const M1 = 0x9e3779b97f4a7c15n;
 export const M2 = 0xbf58476d1ce4e5b9n;
@@ -89,8 +93,9 @@ function emitLookupIpv6(director: Index, { address, port, protocol }: LookupKey)
   const [high, low] = address as readonly [Value, Value];
   const key2 = port.raw().or(protocol.shl(16)).u32();
   const { p } = director;
-  const mixed = high
-    .mul(constant(p, M1))
+  const first = high.mul(constant(p, M1));
+  const mixed = first
+    .xor(first.shr(32))
     .add(low.mul(constant(p, M3)))
     .add(key2.u64().mul(constant(p, M2)));
   const slot = emitSlot(director, "ipv6", mixed);
