@@ -36,7 +36,9 @@ export interface ServiceStatus extends Traffic {
   readonly name: string;
   readonly vips: readonly string[];
   readonly protocol: Protocol;
-  readonly ports: readonly number[];
+  /** As in a file: `80`, `8000-8999`, or `all` alone. */
+  readonly ports: readonly string[];
+  readonly hashKey: string;
   readonly pool: string;
 }
 

@@ -24,6 +24,33 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     ],
   },
   {
+    name: "a director in a prefix of VIPs",
+    text: "agent: { interfaces: [eth0], vips: [198.51.100.0/24], directors: [198.51.100.2] }\n",
+    issues: [
+      "1:67: agent.directors[0]: 198.51.100.2 is a VIP by 198.51.100.0/24, at 1:37; a director sends from an address of its own",
+    ],
+  },
+  {
+    name: "code points for what is no VIP, twice, and too many of them",
+    text: `agent: { interfaces: [eth0], vips: [192.0.2.0/26], directors: [198.51.100.2], dscpVips: [192.0.2.1, 192.0.2.64, 192.0.2.1] }\n`,
+    issues: [
+      "1:101: agent.dscpVips[1]: 192.0.2.64 is not among vips; add it there, a code point can only name what this backend serves",
+      '1:113: agent.dscpVips[2]: Duplicate VIP "192.0.2.1"; first at 1:90',
+    ],
+  },
+  {
+    name: "more code points than there are",
+    text: `agent: { interfaces: [eth0], vips: [192.0.2.0/24], directors: [198.51.100.2], dscpVips: [${Array.from({ length: 64 }, (_, index) => `192.0.2.${index}`).join()}] }\n`,
+    issues: ["1:89: agent.dscpVips: Expected a list of at most 63 addresses; got a list of 64"],
+  },
+  {
+    name: "one port for two tunnels",
+    text: "agent: { interfaces: [eth0], vips: [192.0.2.0/24], directors: [198.51.100.2], tunnels: { fouPort: 7, fouPortIpv6: 7 } }\n",
+    issues: [
+      "1:115: agent.tunnels.fouPortIpv6: Port 7 is fouPort already; a backend tells tunnels apart by their ports",
+    ],
+  },
+  {
     name: "a director twice",
     text: "agent: { interfaces: [eth0], vips: [192.0.2.10], directors: [198.51.100.2, 198.51.100.2] }\n",
     issues: ['1:76: agent.directors[1]: Duplicate director "198.51.100.2"; first at 1:62'],
@@ -47,7 +74,7 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     text: "agent: { interfaces: [eth 0], vips: [192.0.2.10, x, 192.0.2.10], directors: [], instance: A }\n",
     issues: [
       '1:23: agent.interfaces[0]: Expected an interface name: 1 to 15 bytes without space, / or :; got "eth 0"',
-      '1:50: agent.vips[1]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "x"',
+      '1:50: agent.vips[1]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "x"',
       '1:53: agent.vips[2]: Duplicate VIP "192.0.2.10"; first at 1:38',
       "1:77: agent.directors: Expected a list of at least one address; got an empty list",
       '1:91: agent.instance: Expected a name: 1 to 32 of a-z, 0-9 and "-"; got "A"',

@@ -13,6 +13,10 @@ const withBackend = (text: string): string =>
   `${DIRECTOR}pools: [{ name: web, backends: [${text}] }]\n${SERVICES}`;
 const withService = (text: string): string => `${DIRECTOR}${POOLS}services: [${text}]\n`;
 
+/** `count` addresses, from 192.0.2.`first` on. */
+const vips = (first: number, count: number): string =>
+  Array.from({ length: count }, (_, index) => `192.0.2.${first + index}`).join(", ");
+
 const rows: readonly { name: string; text: string; issues: readonly string[] }[] = [
   {
     name: "an interface twice",
@@ -90,7 +94,7 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     name: "a backend that is a VIP",
     text: withBackend("{ name: web-1, address: 192.0.2.10 }"),
     issues: [
-      "2:57: pools[0].backends[0].address: 192.0.2.10 is a VIP, at 3:32; a backend needs an address of its own",
+      "2:57: pools[0].backends[0].address: 192.0.2.10 is a VIP, at 3:32: its packets would come back to the director; a backend needs an address of its own",
     ],
   },
   {
@@ -125,6 +129,113 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
       "{ name: web, vips: [192.0.2.10], protocol: tcp, ports: [80, 443, 80], pool: web }",
     ),
     issues: ["3:77: services[0].ports[2]: Duplicate port 80; first at 3:68"],
+  },
+  {
+    name: "single ports in a range and prefixes in each other are no mistake: the most specific wins",
+    text: `${DIRECTOR}${POOLS}services:
+  - { name: one, vips: [192.0.2.10], protocol: tcp, ports: [8000-8999], pool: web }
+  - { name: two, vips: [192.0.2.10], protocol: tcp, ports: [8080, 443], pool: web }
+  - { name: rest, vips: [192.0.2.10], protocol: tcp, ports: all, pool: web }
+  - { name: other, vips: [192.0.2.10], protocol: any, ports: all, pool: web }
+  - { name: net, vips: [192.0.2.0/24, 192.0.0.0/16], protocol: tcp, ports: [8000-8999], pool: web }
+`,
+    issues: [],
+  },
+  {
+    name: "ranges that overlap",
+    text: `${DIRECTOR}${POOLS}services:
+  - { name: one, vips: [192.0.2.0/24], protocol: tcp, ports: [8000-8100, 9000-9100], pool: web }
+  - { name: two, vips: [192.0.2.0/24], protocol: tcp, ports: [8100-9000], pool: web }
+  - { name: all, vips: [192.0.2.0/24], protocol: tcp, ports: all, pool: web }
+  - { name: more, vips: [192.0.2.0/24], protocol: tcp, ports: all, pool: web }
+`,
+    issues: [
+      '5:25: services[1].vips[0]: 192.0.2.0/24 tcp ports 8100 of 8100-9000 are taken by service "one" at 4:25; ranges must not overlap: divide them, or name single ports, which win over a range',
+      '7:26: services[3].vips[0]: 192.0.2.0/24 tcp all ports are taken by service "all" at 6:25',
+    ],
+  },
+  {
+    name: "ranges that overlap in one service",
+    text: withService(
+      "{ name: web, vips: [192.0.2.10], protocol: tcp, ports: [80-90, 85, 90-99, 7, 443], pool: web }",
+    ),
+    issues: [
+      "3:75: services[0].ports[1]: Port 85 is in 80-90 at 3:68 too; leave it out",
+      "3:79: services[0].ports[2]: Ports 90-99 overlap 80-90 at 3:68; make them one range, or divide them",
+    ],
+  },
+  {
+    name: "any protocol with ports",
+    text: withService("{ name: web, vips: [192.0.2.10], protocol: any, ports: [80], pool: web }"),
+    issues: [
+      "3:67: services[0].ports: Protocol any has no ports to choose by; write ports: all, or protocol: tcp or udp",
+    ],
+  },
+  {
+    name: "prefixes with bits behind their length, and with addresses that cannot be VIPs",
+    text: withService(
+      '{ name: web, vips: [192.0.2.1/24, 0.0.0.0/0, 224.0.0.0/8, "2001:db8::1/64", 126.0.0.0/7], protocol: tcp, ports: [80], pool: web }',
+    ),
+    issues: [
+      "3:32: services[0].vips[0]: 192.0.2.1/24 has bits behind its length; write 192.0.2.0/24, or the address alone",
+      "3:46: services[0].vips[1]: 0.0.0.0/0 has 0.0.0.0, an unspecified address, which cannot be a VIP; use a prefix of unicast addresses",
+      "3:57: services[0].vips[2]: 224.0.0.0/8 has 224.0.0.0, a multicast address, which cannot be a VIP; use a prefix of unicast addresses",
+      "3:70: services[0].vips[3]: 2001:db8::1/64 has bits behind its length; write 2001:db8::/64, or the address alone",
+      "3:88: services[0].vips[4]: 126.0.0.0/7 has 127.255.255.255, a loopback address, which cannot be a VIP; use a prefix of unicast addresses",
+    ],
+  },
+  {
+    name: "a backend in a prefix of VIPs: a tunnel to oneself",
+    text: `${DIRECTOR}${POOLS}services: [{ name: web, vips: [198.51.100.0/24], protocol: tcp, ports: [80], pool: web }]\n`,
+    issues: [
+      "2:57: pools[0].backends[0].address: 198.51.100.11 is a VIP by 198.51.100.0/24, at 3:32: its packets would come back to the director; a backend needs an address of its own",
+    ],
+  },
+  {
+    name: "dscp to a backend of another family, for prefixes and for any protocol",
+    text: `${DIRECTOR}pools: [{ name: web, forwarding: dscp, backends: [{ name: a, address: 198.51.100.11 }] }]
+services:
+  - { name: web, vips: ["2001:db8::10", 192.0.2.0/24], protocol: tcp, ports: all, pool: web }
+  - { name: any, vips: [192.0.2.10], protocol: any, ports: all, pool: web }
+`,
+    issues: [
+      '4:25: services[0].vips[0]: 2001:db8::10 is IPv6, and backend "a" at 2:51 is IPv4: dscp rewrites the address and cannot change its family; use gue or ipip there, or an IPv6 address of the backend in a pool of its own',
+      '4:41: services[0].vips[1]: 192.0.2.0/24 is a prefix, and a code point names one address; backend "a" at 2:51 is forwarded to by dscp: list the addresses, or use gue or ipip there',
+      '5:48: services[1].protocol: Forwarding by dscp changes addresses, which carom knows to do for TCP and UDP; backend "a" at 2:51 has it: write protocol: tcp or udp, or use gue or ipip there',
+    ],
+  },
+  {
+    name: "more VIPs for a backend than dscp has code points, over two pools",
+    text: `${DIRECTOR}pools:
+  - { name: web, backends: [{ name: a, address: 198.51.100.11, forwarding: dscp }] }
+  - { name: dns, forwarding: dscp, backends: [{ name: b, address: 198.51.100.11 }, { name: c, address: 198.51.100.12 }] }
+services:
+  - { name: web, vips: [${vips(1, 60)}], protocol: tcp, ports: [80], pool: web }
+  - { name: dns, vips: [${vips(60, 4)}], protocol: udp, ports: [53], pool: dns }
+  - { name: one, vips: [192.0.2.64], protocol: udp, ports: [53], pool: dns }
+`,
+    issues: [
+      '8:25: services[2].vips[0]: One VIP too many for backend "b" at 4:47: dscp has code points for 63; give the backend a second address for more, or use gue or ipip there',
+    ],
+  },
+  {
+    name: "outer sources that cannot be",
+    text: `director: { interfaces: [eth0], outerSources: [198.51.100.0/24, 10.0.0.0/8, "2001:db8:5::/64"] }
+pools: [{ name: web, forwarding: gue, backends: [{ name: a, address: 198.51.100.11 }] }]
+${SERVICES}`,
+    issues: [
+      '1:48: director.outerSources[0]: 198.51.100.0/24 has the address of backend "a" at 2:50: packets would come from where they go to; use a prefix that is only the director\'s',
+      "1:65: director.outerSources[1]: A second prefix of IPv4; first at 1:48, one is used",
+      "1:77: director.outerSources[2]: 2001:db8:5::/64 leaves 64 bits to the flow hash, which has 32; use a prefix of /96 or longer",
+      "1:77: director.outerSources[2]: No backend is reached by a tunnel over IPv6, so nothing comes from 2001:db8:5::/64; remove it",
+    ],
+  },
+  {
+    name: "tunnels with one port for two things",
+    text: `director: { interfaces: [eth0], tunnels: { guePort: 5555 } }\n`,
+    issues: [
+      "1:53: director.tunnels.guePort: Port 5555 is fouPort already; a backend tells tunnels apart by their ports",
+    ],
   },
   {
     name: "weights too skewed for a table",
@@ -184,13 +295,13 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     name: "rules speak of what is left beside invalid parts",
     text: `${DIRECTOR}pools: [{ name: web, forwarding: x, backends: [{ name: a, address: 192.0.2.10 }, { name: a, address: 1 }, 3] }]\nservices: [{ name: web, vips: [192.0.2.10, x], protocol: tcp, ports: [80, 0, 80], pool: web }]\n`,
     issues: [
-      '2:34: pools[0].forwarding: Expected l2 or ipip; got "x"',
-      "2:68: pools[0].backends[0].address: 192.0.2.10 is a VIP, at 3:32; a backend needs an address of its own",
+      '2:34: pools[0].forwarding: Expected l2, ipip, gre, fou, gue or dscp; got "x"',
+      "2:68: pools[0].backends[0].address: 192.0.2.10 is a VIP, at 3:32: its packets would come back to the director; a backend needs an address of its own",
       '2:90: pools[0].backends[1].name: Duplicate backend name "a"; first at 2:56',
       "2:102: pools[0].backends[1].address: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got 1 (a number; put it in quotes)",
       "2:107: pools[0].backends[2]: Expected a map with the keys name and address; got 3",
-      '3:44: services[0].vips[1]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "x"',
-      "3:75: services[0].ports[1]: Expected a port, an integer from 1 to 65535; got 0",
+      '3:44: services[0].vips[1]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "x"',
+      "3:75: services[0].ports[1]: Expected a port from 1 to 65535, or a range such as 8000-8999; got 0",
       "3:78: services[0].ports[2]: Duplicate port 80; first at 3:71",
     ],
   },

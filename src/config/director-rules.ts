@@ -2,8 +2,11 @@
  * What a director's file must be beyond its shape. Every rule reads a draft, so that it speaks of
  * all parts that could be read, and says nothing that hangs on a part that could not.
  */
-import { canonical, canonicalText, reachable } from "./addresses.ts";
+import { ip } from "../net/address.ts";
+import { formatPrefix, type IpPrefix, isWhole, prefixContains } from "../net/prefix.ts";
+import { canonical, canonicalText, reachable, reachablePrefix, readPrefix } from "./addresses.ts";
 import { endpointRules } from "./endpoint-rules.ts";
+import { forwardingRules } from "./forwarding-rules.ts";
 import type { Finding, Path } from "./finding.ts";
 import { quote } from "./finding.ts";
 import type { Placed, PlaceText } from "./places.ts";
@@ -11,6 +14,7 @@ import { names, places, repeated } from "./places.ts";
 import type { DirectorDraft } from "./schema.ts";
 import { sizeRules } from "./size-rules.ts";
 import { closest } from "./suggest.ts";
+import { outerSourceRules, tunnelPortRules } from "./tunnel-rules.ts";
 import { weightRules } from "./weight-rules.ts";
 
 export function* directorRules(draft: DirectorDraft, placeText: PlaceText): Generator<Finding> {
@@ -19,6 +23,9 @@ export function* directorRules(draft: DirectorDraft, placeText: PlaceText): Gene
   yield* nameRules(draft, placeText);
   yield* backendAddressRules(draft, yield* vipRules(draft, placeText), placeText);
   yield* endpointRules(draft, placeText);
+  yield* forwardingRules(draft, placeText);
+  yield* tunnelPortRules(draft.director?.tunnels, ["director", "tunnels"]);
+  yield* outerSourceRules(draft, placeText);
   yield* weightRules(draft);
   yield* sizeRules(draft);
   yield* poolReferenceRules(draft);
@@ -33,18 +40,27 @@ function* nameRules(draft: DirectorDraft, placeText: PlaceText): Generator<Findi
   }
 }
 
+interface PlacedVip {
+  readonly prefix: IpPrefix;
+  readonly path: Path;
+}
+
 /** Returns every VIP with the first place that has it. */
 function* vipRules(
   draft: DirectorDraft,
   placeText: PlaceText,
-): Generator<Finding, ReadonlyMap<string, Path>> {
-  const first = new Map<string, Path>();
+): Generator<Finding, ReadonlyMap<string, PlacedVip>> {
+  const first = new Map<string, PlacedVip>();
   for (const [path, service] of places(draft.services, ["services"])) {
     const vips = places(service.vips, [...path, "vips"]);
     for (const vip of vips) {
-      yield* reachable(vip, "a VIP");
+      const findings = [...reachablePrefix(vip, "a VIP")];
+      yield* findings;
       const key = canonicalText(vip[1]);
-      if (!first.has(key)) first.set(key, vip[0]);
+      const prefix = readPrefix(vip[1]);
+      // A prefix that cannot be meant is not held against what lies in it.
+      if (first.has(key) || (findings.length > 0 && !isWhole(prefix))) continue;
+      first.set(key, { prefix, path: vip[0] });
     }
     yield* repeated(vips.map(canonical), "VIP", placeText);
   }
@@ -53,9 +69,10 @@ function* vipRules(
 
 function* backendAddressRules(
   draft: DirectorDraft,
-  vips: ReadonlyMap<string, Path>,
+  vips: ReadonlyMap<string, PlacedVip>,
   placeText: PlaceText,
 ): Generator<Finding> {
+  const prefixes = [...vips.values()].filter(({ prefix }) => !isWhole(prefix));
   for (const [path, pool] of places(draft.pools, ["pools"])) {
     const addresses: Placed<string>[] = [];
     for (const [backendPath, backend] of places(pool.backends, [...path, "backends"])) {
@@ -64,9 +81,11 @@ function* backendAddressRules(
       addresses.push([addressPath, backend.address]);
       yield* reachable([addressPath, backend.address], "a backend");
       const key = canonicalText(backend.address);
-      const vip = vips.get(key);
+      const address = ip(backend.address);
+      const vip = vips.get(key) ?? prefixes.find(({ prefix }) => prefixContains(prefix, address));
       if (vip === undefined) continue;
-      const message = `${key} is a VIP, at ${placeText(vip)}; a backend needs an address of its own`;
+      const what = isWhole(vip.prefix) ? "is a VIP" : `is a VIP by ${formatPrefix(vip.prefix)}`;
+      const message = `${key} ${what}, at ${placeText(vip.path)}: its packets would come back to the director; a backend needs an address of its own`;
       yield { path: addressPath, message };
     }
     yield* repeated(addresses.map(canonical), "backend address", placeText);

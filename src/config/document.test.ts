@@ -147,7 +147,7 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     name: "a number as key",
     text: "director: { interfaces: [eth0], 80: 1 }\n",
     issues: [
-      "1:33: director.80: Unknown key; allowed are instance, interfaces, xdpMode, hashKeyFile",
+      "1:33: director.80: Unknown key; allowed are instance, interfaces, xdpMode, hashKeyFile, tunnels, outerSources, vlanTags",
     ],
   },
   {
@@ -174,20 +174,20 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     name: "a mistake behind an alias is at both places",
     text: "agent: { interfaces: [eth0], vips: &ips [198.51.100.300], directors: *ips }\n",
     issues: [
-      '1:42: agent.vips[0]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "198.51.100.300"',
+      '1:42: agent.vips[0]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "198.51.100.300"',
       '1:70: agent.directors[0]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "198.51.100.300"',
     ],
   },
   {
     name: "an anchor given again leaves earlier aliases what they were",
-    text: "agent: { interfaces: &all [&one eth0, *one], instance: &one a b, vips: *all, xdpMode: *one, directors: [*one] }\n",
+    text: "agent: { interfaces: &all [&one eth0, *one], instance: &one a b, vips: *all, mode: *one, directors: [*one] }\n",
     issues: [
       '1:39: agent.interfaces[1]: Duplicate interface "eth0"; first at 1:33',
       '1:61: agent.instance: Expected a name: 1 to 32 of a-z, 0-9 and "-"; got "a b"',
-      '1:72: agent.vips[0]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "eth0"',
-      '1:72: agent.vips[1]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "eth0"',
-      '1:87: agent.xdpMode: Expected auto, native or generic; got "a b"',
-      '1:105: agent.directors[0]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "a b"',
+      '1:72: agent.vips[0]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "eth0"',
+      '1:72: agent.vips[1]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "eth0"',
+      '1:84: agent.mode: Expected auto, native, tc or generic; got "a b"',
+      '1:102: agent.directors[0]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "a b"',
     ],
   },
   {

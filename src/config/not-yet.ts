@@ -13,16 +13,9 @@ const keys: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     bgp: "BGP",
   },
   "pools[]": { checks: "health checks", scheduler: "choice of scheduler" },
-  "services[]": {
-    need: "announcement by healthy backends",
-    key: "choice of hash key",
-    hash: "choice of hash key",
-    hashKey: "choice of hash key",
-  },
+  "services[]": { need: "announcement by healthy backends" },
   agent: { keyFile: "agents that dial the directors" },
 };
-
-const forwardings = new Set(["gre", "fou", "gue", "dscp", "nat"]);
 
 /** What the key is about, if a later version has it at this place. */
 export function laterKey(place: string, key: string): string | undefined {
@@ -33,14 +26,9 @@ export function laterKey(place: string, key: string): string | undefined {
 /** What the value asks for that a later version has at this place, and what to do instead. */
 export function laterValue(place: string, value: unknown): string | undefined {
   if (typeof value !== "string") return undefined;
-  if (place.endsWith(".forwarding") && forwardings.has(value)) {
-    return `forwarding by ${value}; use l2 or ipip`;
-  }
-  if (place.endsWith(".ports[]") && /^\d+\s*[-:]\s*\d+$/.test(value)) {
-    return "port ranges; list the ports one by one";
-  }
-  if (/\.(vips|directors)\[\]$/.test(place) && /^[\da-f.:]+\/\d+$/i.test(value)) {
-    return "prefixes; list the addresses one by one";
+  if (place.endsWith(".forwarding") && value === "nat") return "forwarding by nat; use gue or ipip";
+  if (place.endsWith(".directors[]") && /^[\da-f.:]+\/\d+$/i.test(value)) {
+    return "prefixes here; list the addresses one by one";
   }
   return undefined;
 }

@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { AgentConfig, DirectorConfig } from "../model/model.ts";
+import { type AgentConfig, defaultTunnels, type DirectorConfig } from "../model/model.ts";
+import { service, vip } from "../model/service-fixture.ts";
 import { formatIp, ip } from "../net/address.ts";
+import { formatPrefix, wholePrefix } from "../net/prefix.ts";
 import { checkText, parseAgentConfig, parseDirectorConfig } from "./parse.ts";
 import type { SecretReading } from "./secret.ts";
 
@@ -17,13 +19,16 @@ const SMALL: DirectorConfig = {
   interfaces: ["eth0"],
   xdpMode: "auto",
   hashKey: null,
+  tunnels: defaultTunnels,
+  outerSources: [],
+  vlanTags: "auto",
   pools: [
     {
       name: "web",
       backends: [{ name: "a", address: ip("198.51.100.11"), weight: 10, forwarding: "l2" }],
     },
   ],
-  services: [{ name: "web", vips: [ip("192.0.2.10")], protocol: "tcp", ports: [80], pool: "web" }],
+  services: [service(["192.0.2.10"])],
 };
 
 test("parseDirectorConfig() fills in the defaults", () => {
@@ -37,15 +42,16 @@ services: [{ name: web, vips: [192.0.2.10], protocol: tcp, ports: [80], pool: we
 
 test("parseDirectorConfig() takes every key it has", () => {
   const text = `
-director: { instance: edge-1, interfaces: [eth0, bond0.7], xdpMode: generic, hashKeyFile: h.key }
+director: { instance: edge-1, interfaces: [eth0, bond0.7], xdpMode: generic, hashKeyFile: h.key, tunnels: { fouPort: 1, fouPortIpv6: 2, guePort: 3, udpChecksum: true }, outerSources: [10.0.0.0/8, "2001:db8::/96"], vlanTags: 2 }
 pools:
   - name: web
     forwarding: ipip
     backends:
       - { name: a, address: 198.51.100.11, weight: 65535 }
-      - { name: b, address: "2001:db8::12", weight: 1, forwarding: l2 }
+      - { name: b, address: "2001:db8:1::12", weight: 1, forwarding: gue }
 services:
-  - { name: web, vips: [192.0.2.10, "2001:DB8::10"], protocol: udp, ports: [65535, 1], pool: web }
+  - { name: web, vips: [192.0.2.10, "2001:DB8:2::/48"], protocol: udp, ports: [65535, 1, 8000-8999], hashKey: client, pool: web }
+  - { name: all, vips: [192.0.2.0/24], protocol: any, ports: all, pool: web }
 `;
   const files: string[] = [];
   const key = Uint8Array.from({ length: 32 }, (_, index) => index);
@@ -59,21 +65,37 @@ services:
     interfaces: ["eth0", "bond0.7"],
     xdpMode: "generic",
     hashKey: key,
+    tunnels: { fouPort: 1, fouPortIpv6: 2, guePort: 3, udpChecksum: true },
+    outerSources: [vip("10.0.0.0/8"), vip("2001:db8::/96")],
+    vlanTags: 2,
     pools: [
       {
         name: "web",
         backends: [
           { name: "a", address: ip("198.51.100.11"), weight: 65_535, forwarding: "ipip" },
-          { name: "b", address: ip("2001:db8::12"), weight: 1, forwarding: "l2" },
+          { name: "b", address: ip("2001:db8:1::12"), weight: 1, forwarding: "gue" },
         ],
       },
     ],
     services: [
       {
         name: "web",
-        vips: [ip("192.0.2.10"), ip("2001:db8::10")],
+        vips: [vip("192.0.2.10"), vip("2001:db8:2::/48")],
         protocol: "udp",
-        ports: [65_535, 1],
+        ports: [
+          { first: 65_535, last: 65_535 },
+          { first: 1, last: 1 },
+          { first: 8000, last: 8999 },
+        ],
+        hashKey: "client",
+        pool: "web",
+      },
+      {
+        name: "all",
+        vips: [vip("192.0.2.0/24")],
+        protocol: "any",
+        ports: "all",
+        hashKey: "five-tuple",
         pool: "web",
       },
     ],
@@ -90,9 +112,12 @@ test("parseAgentConfig() fills in the defaults", () => {
   const expected: AgentConfig = {
     instance: "main",
     interfaces: ["eth0"],
-    xdpMode: "auto",
-    vips: [ip("2001:db8::10")],
+    mode: "auto",
+    vips: [vip("2001:db8::10")],
     directors: [ip("198.51.100.2")],
+    tunnels: { fouPort: 5555, fouPortIpv6: 5556, guePort: 6080 },
+    dscpVips: [],
+    vlanTags: "auto",
   };
   assert.deepEqual(parseAgentConfig(text, "f"), expected);
 });
@@ -226,7 +251,7 @@ services: [{ name: web, vips: [${vips.join()}], protocol: tcp, ports: [${ports.j
 });
 
 const names = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,20}$/);
-const vip = fc.nat(0xffff).map((low) => ip(`192.0.${low >> 8}.${low & 255}`));
+const anyVip = fc.nat(0xffff).map((low) => ip(`192.0.${low >> 8}.${low & 255}`));
 const backendAddress = fc.nat(0xffff).map((low) => ip(`2001:db8::${low.toString(16)}`));
 const forwarding = fc.constantFrom("l2" as const, "ipip" as const);
 /** Without this some records have no prototype, which is a difference to `deepEqual`. */
@@ -266,7 +291,7 @@ const directorConfigs = pools.chain((list) =>
         instance: fc.stringMatching(/^[a-z0-9-]{1,32}$/),
         interfaces: fc.uniqueArray(fc.stringMatching(/^[a-z][a-z0-9._-]{0,14}$/), { minLength: 1 }),
         xdpMode: fc.constantFrom("auto" as const, "native" as const, "generic" as const),
-        vips: fc.uniqueArray(vip, { minLength: 1, maxLength: 3, selector: formatIp }),
+        vips: fc.uniqueArray(anyVip, { minLength: 1, maxLength: 3, selector: formatIp }),
         protocol: fc.constantFrom("tcp" as const, "udp" as const),
       },
       plain,
@@ -275,12 +300,16 @@ const directorConfigs = pools.chain((list) =>
       ({ vips, protocol, ...director }): DirectorConfig => ({
         ...director,
         hashKey: null,
+        tunnels: defaultTunnels,
+        outerSources: [],
+        vlanTags: "auto",
         pools: list,
         services: list.map(({ name }, index) => ({
           name,
-          vips,
+          vips: vips.map(wholePrefix),
           protocol,
-          ports: [index + 1, index + 100],
+          ports: [index + 1, index + 100].map((port) => ({ first: port, last: port })),
+          hashKey: "five-tuple",
           pool: name,
         })),
       }),
@@ -294,7 +323,11 @@ function jsonText({ instance, interfaces, xdpMode, pools, services }: DirectorCo
       name,
       backends: backends.map((backend) => ({ ...backend, address: formatIp(backend.address) })),
     })),
-    services: services.map((service) => ({ ...service, vips: service.vips.map(formatIp) })),
+    services: services.map((service) => ({
+      ...service,
+      vips: service.vips.map(formatPrefix),
+      ports: service.ports === "all" ? "all" : service.ports.map(({ first }) => first),
+    })),
   });
 }
 

@@ -6,6 +6,7 @@
 import { dirname, resolve } from "node:path";
 import type { AgentConfig, DirectorConfig } from "../model/model.ts";
 import { ip } from "../net/address.ts";
+import { type IpPrefix, parsePrefix } from "../net/prefix.ts";
 import { agentRules } from "./agent-rules.ts";
 import { check, toIssues } from "./check.ts";
 import { directorRules } from "./director-rules.ts";
@@ -13,6 +14,7 @@ import type { Document } from "./document.ts";
 import { parseYaml } from "./document.ts";
 import type { ConfigIssue } from "./issue.ts";
 import { ConfigError } from "./issue.ts";
+import { portRange } from "../model/port-range.ts";
 import type { DirectorDraft, DirectorFile } from "./schema.ts";
 import { agentFile, directorFile } from "./schema.ts";
 import type { ReadSecret } from "./secret.ts";
@@ -72,7 +74,12 @@ function directorOf(document: Document, file: string, readSecret: ReadSecret): D
 function agentOf(document: Document, file: string): AgentConfig {
   refuseKind(document, file, "director", "This is a director's file; an agent's has agent");
   const { agent } = check(document, file, agentFile, agentRules);
-  return { ...agent, vips: agent.vips.map(ip), directors: agent.directors.map(ip) };
+  return {
+    ...agent,
+    vips: agent.vips.map(prefixOf),
+    directors: agent.directors.map(ip),
+    dscpVips: agent.dscpVips.map(ip),
+  };
 }
 
 type Kind = "director" | "agent";
@@ -97,7 +104,7 @@ function refuseKind(document: Document, file: string, kind: Kind, message: strin
 }
 
 function directorConfig(file: DirectorFile, hashKey: Uint8Array | null): DirectorConfig {
-  const { instance, interfaces, xdpMode } = file.director;
+  const { hashKeyFile: _, ...director } = file.director;
   const pools = file.pools.map((pool) => ({
     name: pool.name,
     backends: pool.backends.map(({ name, address, weight, forwarding }) => ({
@@ -107,8 +114,20 @@ function directorConfig(file: DirectorFile, hashKey: Uint8Array | null): Directo
       forwarding: forwarding ?? pool.forwarding,
     })),
   }));
-  const services = file.services.map((service) => ({ ...service, vips: service.vips.map(ip) }));
-  return { instance, interfaces, xdpMode, hashKey, pools, services };
+  const services = file.services.map((service) => ({
+    ...service,
+    vips: service.vips.map(prefixOf),
+    ports: service.ports === "all" ? service.ports : service.ports.map(portRange),
+  }));
+  const outerSources = director.outerSources.map(prefixOf);
+  return { ...director, outerSources, hashKey, pools, services };
+}
+
+/** What the rules let through as a prefix. */
+function prefixOf(text: string): IpPrefix {
+  const prefix = parsePrefix(text);
+  if (prefix === undefined) throw new RangeError(`Not a prefix: ${text}`);
+  return prefix;
 }
 
 /** The key, or why there is none. */

@@ -4,11 +4,23 @@
  * docs/configuration.md says the same for people; a test compares the keys.
  */
 import * as z from "zod";
-import { forwardings, protocols, xdpModes } from "../model/model.ts";
+import {
+  agentModes,
+  defaultTunnels,
+  forwardings,
+  hashKeys,
+  protocols,
+  vlanTagChoices,
+  xdpModes,
+} from "../model/model.ts";
 import { parseIp } from "../net/address.ts";
+import { splitPrefix } from "../net/prefix.ts";
+import { parsePortRange } from "../model/port-range.ts";
 
 /** A pool's member list is indexed by 16 bits, and one value means none. */
 export const backendsMax = 65_535;
+/** DSCP has six bits, and 0 is what packets have that name no VIP. */
+export const codePointsMax = 63;
 /** The middle of a scale: others can be lowered and raised without touching the rest. */
 export const defaultWeight = 10;
 export const defaultForwarding = "l2";
@@ -22,6 +34,48 @@ const address = z
   .string()
   .refine((text) => parseIp(text) !== undefined)
   .describe("an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10");
+
+/** Bits behind the length are a finding of the rules, which say what was meant. */
+const prefix = z
+  .string()
+  .refine((text) => splitPrefix(text) !== undefined)
+  .describe("an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64");
+
+const vips = z.array(prefix).min(1).describe("a list of at least one address or prefix");
+
+const port = z.int().min(1).max(65_535);
+
+const ports = z
+  .union([
+    z.literal("all"),
+    z
+      .array(
+        z
+          .union([port, z.string().refine((text) => parsePortRange(text) !== undefined)])
+          .describe("a port from 1 to 65535, or a range such as 8000-8999"),
+      )
+      .min(1),
+  ])
+  .describe("a list of at least one port or range, or all");
+
+const udpPort = port.describe("a port, an integer from 1 to 65535");
+
+const tunnelPorts = {
+  fouPort: udpPort.default(defaultTunnels.fouPort),
+  fouPortIpv6: udpPort.default(defaultTunnels.fouPortIpv6),
+  guePort: udpPort.default(defaultTunnels.guePort),
+};
+export const agentTunnelsSchema = z
+  .strictObject(tunnelPorts)
+  .describe("a map with the keys fouPort, fouPortIpv6 and guePort");
+export const tunnelsSchema = z
+  .strictObject({
+    ...tunnelPorts,
+    udpChecksum: z.boolean().describe("true or false").default(defaultTunnels.udpChecksum),
+  })
+  .describe("a map with the keys fouPort, fouPortIpv6, guePort and udpChecksum");
+
+const vlanTags = z.literal(vlanTagChoices).describe("auto, 0, 1 or 2").default("auto");
 
 const forwarding = z.enum(forwardings).describe(oneOf(forwardings));
 
@@ -38,7 +92,6 @@ const daemon = {
     .describe('a name: 1 to 32 of a-z, 0-9 and "-"')
     .default("main"),
   interfaces: z.array(interfaceName).min(1).describe("a list of at least one interface name"),
-  xdpMode: z.enum(xdpModes).describe(oneOf(xdpModes)).default("auto"),
 };
 
 export const backendSchema = z
@@ -70,12 +123,10 @@ export const poolSchema = z
 export const serviceSchema = z
   .strictObject({
     name,
-    vips: z.array(address).min(1).describe("a list of at least one address"),
+    vips,
     protocol: z.enum(protocols).describe(oneOf(protocols)),
-    ports: z
-      .array(z.int().min(1).max(65_535).describe("a port, an integer from 1 to 65535"))
-      .min(1)
-      .describe("a list of at least one port"),
+    ports,
+    hashKey: z.enum(hashKeys).describe(oneOf(hashKeys)).default("five-tuple"),
     pool: name,
   })
   .describe("a map with the keys name, vips, protocol, ports and pool");
@@ -85,7 +136,11 @@ export const directorFile = z
     director: z
       .strictObject({
         ...daemon,
+        xdpMode: z.enum(xdpModes).describe(oneOf(xdpModes)).default("auto"),
         hashKeyFile: z.string().min(1).describe("a file name").optional(),
+        tunnels: tunnelsSchema.prefault({}),
+        outerSources: z.array(prefix).describe("a list of addresses or prefixes").default([]),
+        vlanTags,
       })
       .describe("a map with the key interfaces"),
     pools: z.array(poolSchema).describe("a list of pools").default([]),
@@ -99,8 +154,16 @@ export const agentFile = z
     agent: z
       .strictObject({
         ...daemon,
-        vips: z.array(address).min(1).describe("a list of at least one address"),
+        mode: z.enum(agentModes).describe(oneOf(agentModes)).default("auto"),
+        vips,
         directors: z.array(address).min(1).describe("a list of at least one address"),
+        tunnels: agentTunnelsSchema.prefault({}),
+        dscpVips: z
+          .array(address)
+          .max(codePointsMax)
+          .describe(`a list of at most ${codePointsMax} addresses`)
+          .default([]),
+        vlanTags,
       })
       .describe("a map with the keys interfaces, vips and directors"),
   })

@@ -59,14 +59,11 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
   },
   {
     name: "keys of later versions further in",
-    text: `${DIRECTOR}pools: [{ name: web, checks: [], scheduler: x, backends: [{ name: web-1, address: 198.51.100.11 }] }]\nservices: [{ name: web, vips: [192.0.2.10], protocol: tcp, ports: [80], pool: web, need: 1, key: x, hash: x, hashKey: x }]\n`,
+    text: `${DIRECTOR}pools: [{ name: web, checks: [], scheduler: x, backends: [{ name: web-1, address: 198.51.100.11 }] }]\nservices: [{ name: web, vips: [192.0.2.10], protocol: tcp, ports: [80], pool: web, need: 1 }]\n`,
     issues: [
       "2:22: pools[0].checks: Not yet: this version has no health checks; remove the key",
       "2:34: pools[0].scheduler: Not yet: this version has no choice of scheduler; remove the key",
       "3:84: services[0].need: Not yet: this version has no announcement by healthy backends; remove the key",
-      "3:93: services[0].key: Not yet: this version has no choice of hash key; remove the key",
-      "3:101: services[0].hash: Not yet: this version has no choice of hash key; remove the key",
-      "3:110: services[0].hashKey: Not yet: this version has no choice of hash key; remove the key",
     ],
   },
   {
@@ -82,47 +79,56 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     ],
   },
   {
-    name: "forwardings of later versions",
-    text: `${DIRECTOR}pools: [{ name: web, forwarding: nat, backends: [{ name: a, address: 198.51.100.1, forwarding: gre }, { name: b, address: 198.51.100.2, forwarding: fou }, { name: c, address: 198.51.100.3, forwarding: gue }, { name: d, address: 198.51.100.4, forwarding: dscp }] }]\n${SERVICES}`,
+    name: "a forwarding of a later version",
+    text: `${DIRECTOR}pools: [{ name: web, forwarding: nat, backends: [{ name: a, address: 198.51.100.1 }] }]\n${SERVICES}`,
     issues: [
-      "2:34: pools[0].forwarding: Not yet: this version has no forwarding by nat; use l2 or ipip",
-      "2:96: pools[0].backends[0].forwarding: Not yet: this version has no forwarding by gre; use l2 or ipip",
-      "2:149: pools[0].backends[1].forwarding: Not yet: this version has no forwarding by fou; use l2 or ipip",
-      "2:202: pools[0].backends[2].forwarding: Not yet: this version has no forwarding by gue; use l2 or ipip",
-      "2:255: pools[0].backends[3].forwarding: Not yet: this version has no forwarding by dscp; use l2 or ipip",
+      "2:34: pools[0].forwarding: Not yet: this version has no forwarding by nat; use gue or ipip",
     ],
   },
   {
     name: "a forwarding of no version",
     text: withBackend("{ name: web-1, address: 198.51.100.11, forwarding: tunnel }"),
-    issues: ['2:84: pools[0].backends[0].forwarding: Expected l2 or ipip; got "tunnel"'],
-  },
-  {
-    name: "port ranges",
-    text: withService(
-      '{ name: web, vips: [192.0.2.10], protocol: tcp, ports: [8000-8100, "1:2"], pool: web }',
-    ),
     issues: [
-      "3:68: services[0].ports[0]: Not yet: this version has no port ranges; list the ports one by one",
-      "3:79: services[0].ports[1]: Not yet: this version has no port ranges; list the ports one by one",
+      '2:84: pools[0].backends[0].forwarding: Expected l2, ipip, gre, fou, gue or dscp; got "tunnel"',
     ],
   },
   {
-    name: "prefixes",
+    name: "ranges that are none",
     text: withService(
-      '{ name: web, vips: [192.0.2.0/24, "2001:db8::/64"], protocol: tcp, ports: [80], pool: web }',
+      '{ name: web, vips: [192.0.2.10], protocol: tcp, ports: ["1:2", 9-8, 80-80, 0-9, 1-65536, all], pool: web }',
     ),
+    issues: ['"1:2"', '"9-8"', '"80-80"', '"0-9"', '"1-65536"', '"all"'].map(
+      (got, index) =>
+        `3:${[68, 75, 80, 87, 92, 101][index]}: services[0].ports[${index}]: Expected a port from 1 to 65535, or a range such as 8000-8999; got ${got}`,
+    ),
+  },
+  {
+    name: "prefixes that are none",
+    text: withService(
+      '{ name: web, vips: [192.0.2.0/33, "2001:db8::/129", 192.0.2.0/08, 192.0.2.0/, 192.0.2.0/24/24], protocol: tcp, ports: [80], pool: web }',
+    ),
+    issues: ["192.0.2.0/33", "2001:db8::/129", "192.0.2.0/08", "192.0.2.0/", "192.0.2.0/24/24"].map(
+      (got, index) =>
+        `3:${[32, 46, 64, 78, 90][index]}: services[0].vips[${index}]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "${got}"`,
+    ),
+  },
+  {
+    name: "values of tunnels",
+    text: `director: { interfaces: [eth0], tunnels: { fouPort: 0, guePort: "6080", udpChecksum: 1, port: 1 }, outerSources: 10.0.0.0/8, vlanTags: 3 }\n`,
     issues: [
-      "3:32: services[0].vips[0]: Not yet: this version has no prefixes; list the addresses one by one",
-      "3:46: services[0].vips[1]: Not yet: this version has no prefixes; list the addresses one by one",
+      "1:53: director.tunnels.fouPort: Expected a port, an integer from 1 to 65535; got 0",
+      '1:65: director.tunnels.guePort: Expected a port, an integer from 1 to 65535; got "6080" (a text; remove the quotes)',
+      "1:86: director.tunnels.udpChecksum: Expected true or false; got 1",
+      "1:89: director.tunnels.port: Unknown key; allowed are fouPort, fouPortIpv6, guePort, udpChecksum",
+      '1:114: director.outerSources: Expected a list of addresses or prefixes; got "10.0.0.0/8"',
+      "1:136: director.vlanTags: Expected auto, 0, 1 or 2; got 3",
     ],
   },
   {
     name: "prefixes in an agent's file",
     text: "agent: { interfaces: [eth0], vips: [192.0.2.0/24], directors: [198.51.100.0/24] }\n",
     issues: [
-      "1:37: agent.vips[0]: Not yet: this version has no prefixes; list the addresses one by one",
-      "1:64: agent.directors[0]: Not yet: this version has no prefixes; list the addresses one by one",
+      "1:64: agent.directors[0]: Not yet: this version has no prefixes here; list the addresses one by one",
     ],
   },
   {
@@ -320,15 +326,15 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     issues: [
       '3:12: services[0].name: Missing; expected a name: 1 to 63 letters, digits, ".", "_" or "-", the first a letter or digit',
       '3:12: services[0].pool: Missing; expected a name: 1 to 63 letters, digits, ".", "_" or "-", the first a letter or digit',
-      "3:12: services[0].ports: Missing; expected a list of at least one port",
-      "3:12: services[0].protocol: Missing; expected tcp or udp",
-      "3:12: services[0].vips: Missing; expected a list of at least one address",
+      "3:12: services[0].ports: Missing; expected a list of at least one port or range, or all",
+      "3:12: services[0].protocol: Missing; expected tcp, udp or any",
+      "3:12: services[0].vips: Missing; expected a list of at least one address or prefix",
     ],
   },
   {
     name: "a protocol",
     text: withService("{ name: web, vips: [192.0.2.10], protocol: TCP, ports: [80], pool: web }"),
-    issues: ['3:55: services[0].protocol: Expected tcp or udp; got "TCP"'],
+    issues: ['3:55: services[0].protocol: Expected tcp, udp or any; got "TCP"'],
   },
   {
     name: "ports",
@@ -336,25 +342,27 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
       '{ name: web, vips: [192.0.2.10], protocol: tcp, ports: [0, 65536, -1, 80.5, "80", http], pool: web }',
     ),
     issues: [
-      "3:68: services[0].ports[0]: Expected a port, an integer from 1 to 65535; got 0",
-      "3:71: services[0].ports[1]: Expected a port, an integer from 1 to 65535; got 65536",
-      "3:78: services[0].ports[2]: Expected a port, an integer from 1 to 65535; got -1",
-      "3:82: services[0].ports[3]: Expected a port, an integer from 1 to 65535; got 80.5",
-      '3:88: services[0].ports[4]: Expected a port, an integer from 1 to 65535; got "80" (a text; remove the quotes)',
-      '3:94: services[0].ports[5]: Expected a port, an integer from 1 to 65535; got "http"',
+      "3:68: services[0].ports[0]: Expected a port from 1 to 65535, or a range such as 8000-8999; got 0",
+      "3:71: services[0].ports[1]: Expected a port from 1 to 65535, or a range such as 8000-8999; got 65536",
+      "3:78: services[0].ports[2]: Expected a port from 1 to 65535, or a range such as 8000-8999; got -1",
+      "3:82: services[0].ports[3]: Expected a port from 1 to 65535, or a range such as 8000-8999; got 80.5",
+      '3:88: services[0].ports[4]: Expected a port from 1 to 65535, or a range such as 8000-8999; got "80" (a text; remove the quotes)',
+      '3:94: services[0].ports[5]: Expected a port from 1 to 65535, or a range such as 8000-8999; got "http"',
     ],
   },
   {
     name: "a port that is no list",
     text: withService("{ name: web, vips: [192.0.2.10], protocol: tcp, ports: 80, pool: web }"),
-    issues: ["3:67: services[0].ports: Expected a list of at least one port; got 80"],
+    issues: [
+      "3:67: services[0].ports: Expected a list of at least one port or range, or all; got 80",
+    ],
   },
   {
     name: "empty lists in a service",
     text: withService("{ name: web, vips: [], protocol: tcp, ports: [], pool: web }"),
     issues: [
-      "3:31: services[0].vips: Expected a list of at least one address; got an empty list",
-      "3:57: services[0].ports: Expected a list of at least one port; got an empty list",
+      "3:31: services[0].vips: Expected a list of at least one address or prefix; got an empty list",
+      "3:57: services[0].ports: Expected a list of at least one port or range, or all; got an empty list",
     ],
   },
   {
@@ -363,14 +371,14 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     issues: [
       "1:8: agent.directors: Missing; expected a list of at least one address",
       "1:8: agent.interfaces: Missing; expected a list of at least one interface name",
-      "1:8: agent.vips: Missing; expected a list of at least one address",
+      "1:8: agent.vips: Missing; expected a list of at least one address or prefix",
     ],
   },
   {
     name: "an agent with a key of a director",
     text: "agent: { interfaces: [eth0], vips: [192.0.2.10], directors: [198.51.100.2], hashKeyFile: k }\n",
     issues: [
-      "1:77: agent.hashKeyFile: Unknown key; allowed are instance, interfaces, xdpMode, vips, directors",
+      "1:77: agent.hashKeyFile: Unknown key; allowed are instance, interfaces, mode, vips, directors, tunnels, dscpVips, vlanTags",
     ],
   },
 ];

@@ -13,11 +13,25 @@ export function describeIssues(
 ): Finding[] {
   return issues.flatMap((issue) => {
     const path = issue.path.map((step) => (typeof step === "number" ? step : String(step)));
+    const inner = issuesOfList(issue, valueAt(value, path));
+    if (inner !== undefined) {
+      const nested = inner.map((each) => ({ ...each, path: [...path, ...each.path] }));
+      return describeIssues(nested, schema, value);
+    }
     if (issue.code === "unrecognized_keys") {
       return issue.keys.map((key) => describeKey(path, key, schemaAt(schema, path)));
     }
-    return [describeValue(path, issue.code, schemaAt(schema, path), value)];
+    return [describeValue(path, schemaAt(schema, path), value)];
   });
+}
+
+/** What a list has against it where a word would do too: of its items, when it is a list at all. */
+function issuesOfList(
+  issue: z.core.$ZodIssue,
+  value: unknown,
+): readonly z.core.$ZodIssue[] | undefined {
+  if (issue.code !== "invalid_union" || !Array.isArray(value)) return undefined;
+  return issue.errors.find((issues) => issues.some(({ path }) => path.length > 0));
 }
 
 function describeKey(path: Path, key: string, schema: z.core.$ZodType | undefined): Finding {
@@ -38,12 +52,7 @@ const misplaced = (key: string): string =>
     ? "A director's file has no agent; put it in a file of its own"
     : `An agent's file has no ${key}; put it in a file of its own`;
 
-function describeValue(
-  path: Path,
-  code: z.core.$ZodIssue["code"],
-  schema: z.core.$ZodType | undefined,
-  root: unknown,
-): Finding {
+function describeValue(path: Path, schema: z.core.$ZodType | undefined, root: unknown): Finding {
   const allowed = (schema && descriptionOf(schema)) ?? "something else";
   const value = valueAt(root, path);
   if (value === undefined) {
@@ -54,17 +63,22 @@ function describeValue(
   }
   const later = laterValue(placeOf(path), value);
   if (later !== undefined) return { path, message: `Not yet: this version has no ${later}` };
-  const fix = code === "invalid_type" ? quotingFix(schema, value) : "";
-  return { path, message: `Expected ${allowed}; got ${show(value)}${fix}` };
+  return {
+    path,
+    message: `Expected ${allowed}; got ${show(value)}${quotingFix(schema, value)}`,
+  };
 }
 
 /** YAML's own trap: 80 is a number and "80" is not. */
 function quotingFix(schema: z.core.$ZodType | undefined, value: unknown): string {
-  const type = schema && unwrap(schema)._zod.def.type;
-  if (type === "number" && typeof value === "string" && /^\d+$/.test(value)) {
+  const types = schema === undefined ? [] : typesOf(schema);
+  if (types.includes("number") && typeof value === "string" && /^\d+$/.test(value)) {
     return " (a text; remove the quotes)";
   }
-  if (type === "string" && (typeof value === "number" || typeof value === "boolean")) {
+  if (
+    types.every((type) => type === "string") &&
+    (typeof value === "number" || typeof value === "boolean")
+  ) {
     return ` (a ${typeof value}; put it in quotes)`;
   }
   return "";
@@ -103,7 +117,7 @@ function keysOf(schema: z.core.$ZodType | undefined): string[] {
 function schemaAt(schema: z.core.$ZodType, path: Path): z.core.$ZodType | undefined {
   let at: z.core.$ZodType | undefined = schema;
   for (const step of path) {
-    const def: z.core.$ZodTypes["_zod"]["def"] = (unwrap(at) as z.core.$ZodTypes)._zod.def;
+    const def: z.core.$ZodTypes["_zod"]["def"] = defOf(listOf(at));
     if (def.type === "array") at = def.element;
     else if (def.type === "object") at = def.shape[step];
     else return undefined;
@@ -112,7 +126,24 @@ function schemaAt(schema: z.core.$ZodType, path: Path): z.core.$ZodType | undefi
   return at;
 }
 
+const defOf = (schema: z.core.$ZodType): z.core.$ZodTypes["_zod"]["def"] =>
+  (unwrap(schema) as z.core.$ZodTypes)._zod.def;
+
+/** The list, of a schema that takes a list or a word. */
+function listOf(schema: z.core.$ZodType): z.core.$ZodType {
+  const def = defOf(schema);
+  if (def.type !== "union") return schema;
+  return def.options.find((option) => defOf(option).type === "array") ?? schema;
+}
+
+/** Of a union, those of what it takes. */
+function typesOf(schema: z.core.$ZodType): readonly string[] {
+  const def = defOf(schema);
+  return def.type === "union" ? def.options.flatMap(typesOf) : [def.type];
+}
+
 function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
   const def = (schema as z.core.$ZodTypes)._zod.def;
-  return def.type === "optional" || def.type === "default" ? unwrap(def.innerType) : schema;
+  const wraps = def.type === "optional" || def.type === "default" || def.type === "prefault";
+  return wraps ? unwrap(def.innerType) : schema;
 }

@@ -5,8 +5,10 @@ import type { CounterValue } from "../datapath/counter-memory.ts";
 import type { Attachment } from "../apply/generation.ts";
 import type { NextHopStatus } from "../apply/next-hop-records.ts";
 import type { BackendState, DirectorConfig, Pool } from "../model/model.ts";
+import { portRangeText } from "../model/port-range.ts";
 import { formatIp, sameIp } from "../net/address.ts";
 import { formatMac } from "../net/mac.ts";
+import { formatPrefix } from "../net/prefix.ts";
 import type { DesiredPool, DesiredState } from "../plan/desired-state.ts";
 import type { LiveTable } from "../schedule/live-table.ts";
 
@@ -35,11 +37,12 @@ export function directorStatus(sources: StatusSources): DirectorStatus {
       verifiedInstructions: attachment.verifiedInstructions,
       xlatedBytes: attachment.xlatedBytes,
     })),
-    services: config.services.map(({ name, vips, protocol, ports, pool }, index) => ({
+    services: config.services.map(({ name, vips, protocol, ports, hashKey, pool }, index) => ({
       name,
-      vips: vips.map(formatIp),
+      vips: vips.map(formatPrefix),
       protocol,
-      ports,
+      ports: ports === "all" ? [ports] : ports.map(portRangeText),
+      hashKey,
       pool,
       ...trafficOf(services[index]),
     })),

@@ -11,6 +11,7 @@ import { socketPath } from "../daemon/instance.ts";
 import { entryUrl } from "../kernel/entry.ts";
 import type { BackendState, DirectorConfig } from "../model/model.ts";
 import { formatIp, sameIp } from "../net/address.ts";
+import { formatPrefix } from "../net/prefix.ts";
 import { DaemonProcess } from "./daemon-process.ts";
 import { LoadClient } from "./load-client.ts";
 import { buildNetwork, type Network } from "./network.ts";
@@ -109,7 +110,7 @@ export class Lab {
 
   /** Addresses of the first service, as text. */
   get vips(): readonly string[] {
-    return (this.config.services[0]?.vips ?? []).map(formatIp);
+    return (this.config.services[0]?.vips ?? []).map(formatPrefix);
   }
 
   /** Of the first service. */
@@ -171,4 +172,7 @@ export function backendsOf(config: DirectorConfig): LabBackend[] {
   });
 }
 
-const portOf = (config: DirectorConfig): number => config.services[0]?.ports[0] ?? 80;
+function portOf(config: DirectorConfig): number {
+  const ports = config.services[0]?.ports ?? "all";
+  return ports === "all" ? 80 : (ports[0]?.first ?? 80);
+}

@@ -1,6 +1,8 @@
 /** The lab's network as a picture, for terminals of 80 columns. Pure. */
 import type { DirectorConfig } from "../model/model.ts";
+import { portRangeText } from "../model/port-range.ts";
 import { formatIp } from "../net/address.ts";
+import { formatPrefix } from "../net/prefix.ts";
 import type { LabBackend } from "./lab.ts";
 import type { Style } from "./style.ts";
 import { addressOf, type LabNodeName, type Topology } from "./topology.ts";
@@ -21,6 +23,7 @@ export function drawNetwork(
     return `${bold(node.padEnd(9))}  ${formatIp(addressOf(nodes[node], 4)).padEnd(12)}  ${serves}`;
   };
   const { vips = [], ports = [] } = config.services[0] ?? {};
+  const portsText = ports === "all" ? ports : ports.map(portRangeText).join(", ");
   const clientAddress = formatIp(addressOf(nodes.client, 4)).padEnd(13);
   return [
     `                            ┌── ${end("director")}`,
@@ -33,6 +36,6 @@ export function drawNetwork(
     "",
     `  ${dim("request")}  client → router → director → backend`,
     `  ${dim("answer")}   backend → router → client`,
-    `  ${dim("VIPs")}     ${vips.map(formatIp).join(", ")}; TCP port ${ports.join(", ")}`,
+    `  ${dim("VIPs")}     ${vips.map(formatPrefix).join(", ")}; TCP port ${portsText}`,
   ].map((line) => line.trimEnd());
 }

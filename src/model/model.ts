@@ -3,12 +3,14 @@
  * these, `plan/` reads them). Names and defaults are settled here; nothing below looks at YAML.
  */
 import type { IpAddress } from "../net/address.ts";
+import type { IpPrefix } from "../net/prefix.ts";
 
-/** How a packet leaves the director. More come: gre, fou, gue, dscp. */
-export const forwardings = ["l2", "ipip"] as const;
+/** How a packet leaves the director. */
+export const forwardings = ["l2", "ipip", "gre", "fou", "gue", "dscp"] as const;
 export type Forwarding = (typeof forwardings)[number];
 
-export const protocols = ["tcp", "udp"] as const;
+/** `any` is every IP protocol, TCP and UDP too. */
+export const protocols = ["tcp", "udp", "any"] as const;
 export type Protocol = (typeof protocols)[number];
 
 /** What of a packet decides which bucket it falls into, as docs/design/flow-hash.md says. */
@@ -40,18 +42,22 @@ export interface Pool {
 /** VIPs, a protocol and ports: what clients connect to. */
 export interface Service {
   readonly name: string;
-  readonly vips: readonly IpAddress[];
+  readonly vips: readonly IpPrefix[];
   readonly protocol: Protocol;
-  readonly ports: readonly number[];
+  readonly ports: readonly PortRange[] | "all";
+  readonly hashKey: HashKey;
   readonly pool: string;
 }
 
 /** What tunnels in UDP are known by; directors and agents must agree. */
-export interface Tunnels {
+export interface TunnelPorts {
   /** Destination port of `fou` around IPv4, and around IPv6: native Linux devices need two. */
   readonly fouPort: number;
   readonly fouPortIpv6: number;
   readonly guePort: number;
+}
+
+export interface Tunnels extends TunnelPorts {
   /** Whether outer UDP headers carry a checksum. */
   readonly udpChecksum: boolean;
 }
@@ -68,6 +74,14 @@ export const defaultTunnels: Tunnels = {
 export const xdpModes = ["auto", "native", "generic"] as const;
 export type XdpMode = (typeof xdpModes)[number];
 
+/** How an agent's program is attached: `auto` tries the driver, then TC, loudly. */
+export const agentModes = ["auto", "native", "tc", "generic"] as const;
+export type AgentMode = (typeof agentModes)[number];
+
+/** VLAN tags that a program looks behind: `auto` is as many as the VLAN devices on its interfaces have. */
+export const vlanTagChoices = ["auto", 0, 1, 2] as const;
+export type VlanTags = (typeof vlanTagChoices)[number];
+
 export interface DirectorConfig {
   /** Names the pins, the socket and the state folder. */
   readonly instance: string;
@@ -75,6 +89,10 @@ export interface DirectorConfig {
   readonly xdpMode: XdpMode;
   /** 32 bytes, the same on every director of a fleet; `null` means the documented default key. */
   readonly hashKey: Uint8Array | null;
+  readonly tunnels: Tunnels;
+  /** Where outer headers come from instead of the director's own address: at most one of a family. */
+  readonly outerSources: readonly IpPrefix[];
+  readonly vlanTags: VlanTags;
   readonly pools: readonly Pool[];
   readonly services: readonly Service[];
 }
@@ -83,10 +101,14 @@ export interface AgentConfig {
   readonly instance: string;
   /** Where packets of the directors arrive. */
   readonly interfaces: readonly string[];
-  readonly xdpMode: XdpMode;
-  readonly vips: readonly IpAddress[];
+  readonly mode: AgentMode;
+  readonly vips: readonly IpPrefix[];
   /** Encapsulated packets are accepted from these only. */
   readonly directors: readonly IpAddress[];
+  readonly tunnels: TunnelPorts;
+  /** The VIPs that directors name by DSCP code points: the first by 1. Each is in `vips` too. */
+  readonly dscpVips: readonly IpAddress[];
+  readonly vlanTags: VlanTags;
 }
 
 /** What checks (later) or an operator say of a backend. Only `up` may get new flows. */

@@ -9,15 +9,28 @@ export interface IpPrefix {
 
 /** Parses "192.0.2.0/24", or an address, which is a prefix of all its bits; `undefined` when it is neither. */
 export function parsePrefix(text: string): IpPrefix | undefined {
+  const split = splitPrefix(text);
+  if (split === undefined || sameIp(maskedPrefix(split).address, split.address)) return split;
+  return undefined;
+}
+
+/** The address and the length of a text, whose bits behind the length may be set: what somebody meant by it. */
+export function splitPrefix(
+  text: string,
+): { readonly address: IpAddress; readonly length: number } | undefined {
   const [before = "", after, ...rest] = text.split("/");
   const address = parseIp(before);
   if (address === undefined || rest.length > 0) return undefined;
   if (after === undefined) return wholePrefix(address);
-  if (!/^(0|[1-9]\d{0,2})$/.test(after)) return undefined;
-  const prefix = { address, length: Number(after) };
-  if (prefix.length > bitsOf(address)) return undefined;
-  return hasHostBits(prefix) ? undefined : prefix;
+  if (!/^(0|[1-9]\d{0,2})$/.test(after) || Number(after) > bitsOf(address)) return undefined;
+  return { address, length: Number(after) };
 }
+
+/** The prefix that an address of a length is in. */
+export const maskedPrefix = ({ address, length }: IpPrefix): IpPrefix => ({
+  address: masked(address, length),
+  length,
+});
 
 /** Parsed text, or an address alone without "/32" or "/128". */
 export const formatPrefix = (prefix: IpPrefix): string =>
@@ -44,7 +57,10 @@ export const masked = ({ family, bytes }: IpAddress, length: number): IpAddress 
   }),
 });
 
-const bitsOf = ({ family }: IpAddress): number => (family === 4 ? 32 : 128);
+/** The last address of a prefix. */
+export const lastOf = ({ address: { family, bytes }, length }: IpPrefix): IpAddress => ({
+  family,
+  bytes: bytes.map((byte, at) => byte | (0xff >> Math.min(8, Math.max(0, length - at * 8)))),
+});
 
-const hasHostBits = ({ address, length }: IpPrefix): boolean =>
-  masked(address, length).bytes.some((byte, at) => byte !== address.bytes[at]);
+const bitsOf = ({ family }: IpAddress): number => (family === 4 ? 32 : 128);

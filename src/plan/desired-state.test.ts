@@ -5,6 +5,7 @@ import { VIP_PROTOCOL } from "../datapath/director/service-index.ts";
 import { ForwardingCode, Member, NextHop } from "../datapath/layout.ts";
 import { ARENA_SIZE_MAX } from "../model/arena-size.ts";
 import type { DirectorConfig } from "../model/model.ts";
+import { port, service } from "../model/service-fixture.ts";
 import { ip } from "../net/address.ts";
 import { wholePrefix } from "../net/prefix.ts";
 import { mac } from "../net/mac.ts";
@@ -34,14 +35,8 @@ const config: Pick<DirectorConfig, "pools" | "services"> = {
     },
   ],
   services: [
-    {
-      name: "web",
-      vips: [ip("192.0.2.10"), ip("2001:db8::10")],
-      protocol: "tcp",
-      ports: [80, 443],
-      pool: "web",
-    },
-    { name: "dns", vips: [ip("192.0.2.10")], protocol: "udp", ports: [53], pool: "dns" },
+    service(["192.0.2.10", "2001:db8::10"], { ports: [port(80), port(443)] }),
+    service(["192.0.2.10"], { name: "dns", protocol: "udp", ports: [port(53)], pool: "dns" }),
   ],
 };
 const tables = config.pools.map((pool) => buildTable(pool.backends));
@@ -174,20 +169,17 @@ for (const [pools, members, services] of [
 }
 
 test("arenaBytesFor() takes what config/ lets through: 8 VIPs with every port, and no more", () => {
-  const ports = Array.from({ length: 65_535 }, (_, index) => index + 1);
+  const ports = Array.from({ length: 65_535 }, (_, index) => port(index + 1));
   const bytesFor = (vips: number): number =>
     arenaBytesFor(
       desiredState(
         {
           pools: config.pools.slice(1),
           services: [
-            {
-              name: "all",
-              vips: Array.from({ length: vips }, (_, index) => ip(`192.0.2.${index}`)),
-              protocol: "tcp",
-              ports,
-              pool: "dns",
-            },
+            service(
+              Array.from({ length: vips }, (_, index) => `192.0.2.${index}`),
+              { ports, pool: "dns" },
+            ),
           ],
         },
         tables.slice(1),

@@ -7,8 +7,8 @@ import type { Features } from "../datapath/director/variant.ts";
 import { planWide, type WideService, wideShape } from "../datapath/director/wide-plan.ts";
 import { arenaSize, type IndexShape, indexShape } from "../model/arena-size.ts";
 import type { DirectorConfig, HashKey, Pool, PortRange, Protocol } from "../model/model.ts";
-import type { IpAddress } from "../net/address.ts";
-import { formatPrefix, type IpPrefix, isWhole, wholePrefix } from "../net/prefix.ts";
+import { formatIp, type IpAddress } from "../net/address.ts";
+import { formatPrefix, type IpPrefix, isWhole } from "../net/prefix.ts";
 import { IPPROTO_TCP, IPPROTO_UDP } from "../packet/headers.ts";
 import type { TablePlan } from "../schedule/table.ts";
 import type { Path } from "./path.ts";
@@ -56,10 +56,14 @@ export interface DesiredState {
 export const exactPort = ({ vip, protocol, ports }: DesiredService): number | null =>
   isWhole(vip) && protocol !== null && ports.first === ports.last ? ports.first : null;
 
-export const protocolNumber: Readonly<Record<Protocol, number>> = {
+/** IP protocol numbers; `null` is any. */
+export const protocolNumber: Readonly<Record<Protocol, number | null>> = {
   tcp: IPPROTO_TCP,
   udp: IPPROTO_UDP,
+  any: null,
 };
+
+const ALL_PORTS: readonly PortRange[] = [{ first: 0, last: 65_535 }];
 
 /** Tables in the order of `config.pools`; `pathOf` by pool and backend. */
 export function desiredState(
@@ -85,21 +89,48 @@ export function desiredState(
   });
   const services = config.services.flatMap((service, counter) => {
     const pool = config.pools.findIndex(({ name }) => name === service.pool);
-    return service.vips.map(wholePrefix).flatMap((vip) =>
-      service.ports.map(
-        (port): DesiredService => ({
+    const ranges = service.ports === "all" ? ALL_PORTS : service.ports;
+    return service.vips.flatMap((vip) =>
+      ranges.map(
+        (ports): DesiredService => ({
           name: service.name,
           vip,
           protocol: protocolNumber[service.protocol],
-          ports: { first: port, last: port },
-          hashKey: "five-tuple",
+          ports,
+          hashKey: service.hashKey,
           pool,
           counter,
         }),
       ),
     );
   });
-  return { pools, services, codePoints: new Map() };
+  return { pools, services, codePoints: codePointsOf(config) };
+}
+
+/**
+ * The VIPs that each backend of forwarding `dscp` is sent packets for, by its address: in the order of
+ * the file, a VIP's code point is its place there, from 1 on.
+ */
+export function codePointsOf(
+  config: Pick<DirectorConfig, "pools" | "services">,
+): DesiredState["codePoints"] {
+  const readdressed = new Map(
+    config.pools.map(({ name, backends }) => [
+      name,
+      backends.filter(({ forwarding }) => forwarding === "dscp"),
+    ]),
+  );
+  const byBackend = new Map<string, Map<string, IpAddress>>();
+  for (const { pool, vips } of config.services) {
+    for (const { address } of readdressed.get(pool) ?? []) {
+      const known = byBackend.get(formatIp(address)) ?? new Map<string, IpAddress>();
+      byBackend.set(formatIp(address), known);
+      for (const vip of vips) {
+        if (vip.address.family === address.family) known.set(formatPrefix(vip), vip.address);
+      }
+    }
+  }
+  return new Map([...byBackend].map(([backend, vips]) => [backend, [...vips.values()]]));
 }
 
 /** What the program must be able to do for this state. */
@@ -188,12 +219,22 @@ export function distinctVips(
 
 function forwardingCode({
   forwarding,
-  address,
+  address: { family },
 }: Pick<Pool["backends"][number], "forwarding" | "address">): ForwardingCode {
+  const over = <Code extends ForwardingCode>(ipv4: Code, ipv6: Code): Code =>
+    family === 4 ? ipv4 : ipv6;
   switch (forwarding) {
     case "l2":
       return ForwardingCode.l2;
     case "ipip":
-      return address.family === 4 ? ForwardingCode.ipipOverIpv4 : ForwardingCode.ipipOverIpv6;
+      return over(ForwardingCode.ipipOverIpv4, ForwardingCode.ipipOverIpv6);
+    case "gre":
+      return over(ForwardingCode.greOverIpv4, ForwardingCode.greOverIpv6);
+    case "fou":
+      return over(ForwardingCode.fouOverIpv4, ForwardingCode.fouOverIpv6);
+    case "gue":
+      return over(ForwardingCode.gueOverIpv4, ForwardingCode.gueOverIpv6);
+    case "dscp":
+      return ForwardingCode.dscp;
   }
 }

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { RouteDecision } from "../kernel/rtnetlink-routes.ts";
-import type { Backend, DirectorConfig } from "../model/model.ts";
+import { type Backend, defaultTunnels, type DirectorConfig } from "../model/model.ts";
+import { service } from "../model/service-fixture.ts";
 import { formatIp, ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { directorProblems, directorWarnings, type HostFacts } from "./director-problems.ts";
@@ -30,9 +31,10 @@ const config: DirectorConfig = {
   xdpMode: "auto",
   hashKey: null,
   pools: [{ name: "web", backends: [web1] }],
-  services: [
-    { name: "web", vips: [ip(VIP), ip(VIP_6)], protocol: "tcp", ports: [80], pool: "web" },
-  ],
+  tunnels: defaultTunnels,
+  outerSources: [],
+  vlanTags: "auto",
+  services: [service([VIP, VIP_6])],
 };
 
 const link = (rest: Partial<Link>): Link => ({

@@ -8,7 +8,8 @@ import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
 import type { RouteDecision } from "../kernel/rtnetlink-routes.ts";
 import type { Backend, DirectorConfig, Pool } from "../model/model.ts";
-import { formatIp, sameIp } from "../net/address.ts";
+import { formatIp } from "../net/address.ts";
+import { formatPrefix, isWhole, prefixContains } from "../net/prefix.ts";
 import { pathTo } from "./path.ts";
 
 export interface HostFacts {
@@ -93,13 +94,14 @@ export function vipProblems(
 ): readonly string[] {
   return config.services.flatMap((service) =>
     service.vips.flatMap((vip) => {
-      const local = facts.addresses.find(({ address }) => sameIp(address, vip));
+      const local = facts.addresses.find(({ address }) => prefixContains(vip, address));
       if (local === undefined) return [];
       const name =
         facts.links.find(({ ifindex }) => ifindex === local.ifindex)?.name ?? local.ifindex;
-      const text = `${formatIp(vip)}/${local.prefixLength}`;
+      const text = `${formatIp(local.address)}/${local.prefixLength}`;
+      const what = isWhole(vip) ? "the address" : formatIp(local.address);
       return [
-        `Cannot serve VIP ${formatIp(vip)} of service "${service.name}": this host has the address on ${name}; a director forwards to it and must not hold it, remove it with "ip addr del ${text} dev ${name}"`,
+        `Cannot serve VIP ${formatPrefix(vip)} of service "${service.name}": this host has ${what} on ${name}; a director forwards to it and must not hold it, remove it with "ip addr del ${text} dev ${name}"`,
       ];
     }),
   );
@@ -152,21 +154,21 @@ function egressWarnings(config: DirectorConfig, facts: HostFacts): readonly stri
 /** Packets for a VIP that are no service's go to the kernel. If it forwards, they go back to the router. */
 function loopWarnings(config: DirectorConfig, facts: HostFacts): readonly string[] {
   const vips = config.services.flatMap((service) => service.vips);
-  return families.flatMap(({ family, key, prefixLength }) => {
+  return families.flatMap(({ family, key }) => {
     if (!facts.forwarding[key]) return [];
     const looping = vips.find(
-      (vip) => vip.family === family && facts.routeTo({ address: vip }).type === "unicast",
+      ({ address }) => address.family === family && facts.routeTo({ address }).type === "unicast",
     );
     if (looping === undefined) return [];
     const ip = family === 4 ? "ip" : "ip -6";
     const setting = family === 4 ? "net.ipv4.ip_forward" : "net.ipv6.conf.all.forwarding";
     return [
-      `This host forwards packets (${setting} is on): those for VIP ${formatIp(looping)} at ports without a service go back to the router, and in a loop until their TTL ends; run "${ip} route add unreachable ${formatIp(looping)}/${prefixLength}" for every VIP, or "sysctl -w ${setting}=0"`,
+      `This host forwards packets (${setting} is on): those for VIP ${formatPrefix(looping)} at ports without a service go back to the router, and in a loop until their TTL ends; run "${ip} route add unreachable ${formatIp(looping.address)}/${looping.length}" for every VIP, or "sysctl -w ${setting}=0"`,
     ];
   });
 }
 
 const families = [
-  { family: 4, key: "ipv4", prefixLength: 32 },
-  { family: 6, key: "ipv6", prefixLength: 128 },
+  { family: 4, key: "ipv4" },
+  { family: 6, key: "ipv6" },
 ] as const;
