@@ -47,6 +47,10 @@ export interface InterfaceStatus {
   readonly mode: "native" | "generic";
   readonly verifiedInstructions: number;
   readonly xlatedBytes: number;
+  /** VLAN tags that the program looks behind. */
+  readonly vlanTags: number;
+  /** What was left out of the program, since the kernel refused the whole. */
+  readonly without: readonly string[];
 }
 
 export interface DirectorStatus {

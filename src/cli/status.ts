@@ -64,7 +64,15 @@ const headline = (
   role: Role,
   { instance, pid, interfaces }: DirectorStatus | AgentStatus,
 ): string =>
-  `${role} "${instance}", pid ${pid}, on ${interfaces.map(({ name, mode }) => `${name} (${mode})`).join(", ") || "no interface"}`;
+  `${role} "${instance}", pid ${pid}, on ${interfaces.map(interfaceText).join(", ") || "no interface"}`;
+
+const interfaceText = ({
+  name,
+  mode,
+  without = [],
+}: Pick<AgentStatus["interfaces"][number], "name" | "mode"> &
+  Partial<DirectorStatus["interfaces"][number]>): string =>
+  `${name} (${[mode, ...without.map((what) => `without ${what}`)].join(", ")})`;
 
 const formatReasons = (
   reasons: readonly Reason[],

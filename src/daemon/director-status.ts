@@ -2,7 +2,7 @@
 import type { DirectorStatus, PoolStatus } from "../api/director.ts";
 import { trafficOf } from "../api/traffic.ts";
 import type { CounterValue } from "../datapath/counter-memory.ts";
-import type { Attachment } from "../apply/generation.ts";
+import type { DirectorAttachment } from "../apply/director-datapath.ts";
 import type { NextHopStatus } from "../apply/next-hop-records.ts";
 import type { BackendState, DirectorConfig, Pool } from "../model/model.ts";
 import { portRangeText } from "../model/port-range.ts";
@@ -15,7 +15,7 @@ import type { LiveTable } from "../schedule/live-table.ts";
 export interface StatusSources {
   readonly config: DirectorConfig;
   readonly state: DesiredState;
-  readonly attachments: readonly Attachment[];
+  readonly attachments: readonly DirectorAttachment[];
   readonly stateOf: (pool: string, backend: string) => BackendState;
   readonly live: ReadonlyMap<string, LiveTable>;
   readonly nextHops: readonly NextHopStatus[];
@@ -36,6 +36,8 @@ export function directorStatus(sources: StatusSources): DirectorStatus {
       mode: attachment.mode,
       verifiedInstructions: attachment.verifiedInstructions,
       xlatedBytes: attachment.xlatedBytes,
+      vlanTags: attachment.vlanTags,
+      without: attachment.without,
     })),
     services: config.services.map(({ name, vips, protocol, ports, hashKey, pool }, index) => ({
       name,

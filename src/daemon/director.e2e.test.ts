@@ -223,7 +223,7 @@ const refusals: readonly Refusal[] = [
   {
     name: "an l2 backend behind a gateway",
     config: (text) => text.replace("192.0.2.11", "203.0.113.11"),
-    says: /: l2 needs it in a subnet of this host, but the route to 203\.0\.113\.11 goes by gateway 192\.0\.2\.1; use forwarding ipip$/m,
+    says: /: l2 needs it in a subnet of this host, but the route to 203\.0\.113\.11 goes by gateway 192\.0\.2\.1; use forwarding gue or ipip$/m,
   },
   {
     name: "a backend that is this host",

@@ -16,19 +16,21 @@ import {
   type StateChange,
 } from "../api/director.ts";
 import type { ApiSocket } from "../api/serve.ts";
-import { DirectorDatapath } from "../apply/director-datapath.ts";
+import { type DirectorAttachment, DirectorDatapath } from "../apply/director-datapath.ts";
 import { DirectorTables } from "../apply/director-tables.ts";
-import { type Attachment, ownLinks } from "../apply/generation.ts";
+import { ownLinks } from "../apply/generation.ts";
 import { Neighbours } from "../apply/neighbours.ts";
 import { DEFAULT_HASH_KEY, type FlowHashKey, flowHashKey } from "../datapath/flow-hash.ts";
+import type { DirectorVariant } from "../datapath/director/variant.ts";
 import { KernelProcess } from "../kernel/kernel-process.ts";
 import { NetlinkError } from "../kernel/netlink.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import { type RtnetlinkEvent, RtnetlinkEvents } from "../kernel/rtnetlink-events.ts";
-import { type BackendState, defaultTunnels, type DirectorConfig } from "../model/model.ts";
+import type { BackendState, DirectorConfig } from "../model/model.ts";
 import { formatIp } from "../net/address.ts";
 import { formatMac } from "../net/mac.ts";
+import type { IpPrefix } from "../net/prefix.ts";
 import {
   arenaBytesFor,
   type DesiredState,
@@ -37,7 +39,9 @@ import {
   indexShapeFor,
 } from "../plan/desired-state.ts";
 import { vipProblems } from "../plan/director-problems.ts";
+import { type OwnAddresses, ownAddresses } from "../plan/own-address.ts";
 import { type Path, pathTo } from "../plan/path.ts";
+import { vlanTagsFor } from "../plan/vlan.ts";
 import { LiveTable } from "../schedule/live-table.ts";
 import type { TablePlan } from "../schedule/table.ts";
 import { buildTablesInWorker } from "../schedule/worker.ts";
@@ -77,7 +81,7 @@ export class Director implements DirectorControl {
   #tables: DirectorTables;
   /** Index of each configured interface's device. */
   readonly #interfaces = new Map<string, number>();
-  #attachments: readonly Attachment[] = [];
+  #attachments: readonly DirectorAttachment[] = [];
   #attached = "";
   #events: RtnetlinkEvents | null = null;
   readonly #api: ApiSocket;
@@ -197,7 +201,7 @@ export class Director implements DirectorControl {
     );
     this.#tables = new DirectorTables(
       this.#datapath.arena,
-      { index, hashKey: this.#hashKey, outerSources: { ipv4: null, ipv6: null } },
+      { index, hashKey: this.#hashKey, outerSources: outerSourcesOf(config) },
       (nextHop) => this.#neighbours.follow(nextHop),
     );
   }
@@ -258,13 +262,8 @@ export class Director implements DirectorControl {
     const { log } = this.#deps;
     this.#events = RtnetlinkEvents.open((event) => this.#onEvent(event));
     await this.#publish(this.#state);
-    await this.#attach();
+    await this.#attach(this.#state);
     this.#api.use(directorApi(this));
-    for (const { interface: name, mode, takenOver, fallback, verifiedInstructions } of this
-      .#attachments) {
-      if (fallback !== null) log.warn({ interface: name, why: fallback }, "generic XDP, slower");
-      log.info({ interface: name, mode, takenOver, verifiedInstructions }, "attached");
-    }
     if (this.#states.out().length > 0) {
       log.warn({ backends: this.#states.out() }, "backends are out since before this start");
     }
@@ -312,10 +311,12 @@ export class Director implements DirectorControl {
     try {
       const desired = this.#desired();
       if (pathsText(desired) !== pathsText(this.#state)) {
+        // A program that knows fewer tags would send frames of the new way without them.
+        if (mostTags(desired) > mostTags(this.#state)) await this.#attach(desired);
         await this.#publish(desired);
         this.#deps.log.info({}, "paths to backends changed");
       }
-      await this.#attach();
+      await this.#attach(this.#state);
       this.#tryAgainMs = TRY_AGAIN_AFTER_MS;
     } catch (error) {
       const againMs = this.#tryAgainMs;
@@ -336,23 +337,50 @@ export class Director implements DirectorControl {
   }
 
   /** Attaches to the configured interfaces, unless they are as they were the last time. */
-  async #attach(): Promise<void> {
+  async #attach(state: DesiredState): Promise<void> {
     const all = this.#rtnetlink.links();
     const links = this.#config.interfaces.flatMap((name) => this.#linkOf(name, all) ?? []);
     const held = ownLinks(pinFolder(this.#config.instance, "director"));
-    const attached = links
-      .map(({ ifindex, mac }) => `${ifindex} ${formatMac(mac ?? NO_MAC)}`)
-      .join();
+    const { interfaces, xdpMode, tunnels } = this.#config;
+    const vlanTags = Math.max(vlanTagsFor(this.#config.vlanTags, interfaces, all), mostTags(state));
+    const addresses = this.#rtnetlink.addresses();
+    const addressesOf = (link: Link): OwnAddresses => ownAddresses(link, all, addresses);
+    const attached = [
+      vlanTags,
+      ...links.map((link) => {
+        const { ipv4, ipv6 } = addressesOf(link);
+        const own = [ipv4, ipv6].map((address) => (address === null ? "" : formatIp(address)));
+        return `${link.ifindex} ${formatMac(link.mac ?? NO_MAC)} ${own.join(" ")}`;
+      }),
+    ].join();
     if (attached === this.#attached && links.every(({ ifindex }) => held.has(ifindex))) return;
-    this.#attachments = await this.#datapath.attach(links, this.#config.xdpMode, {
-      features: featuresOf(this.#state),
+    this.#attachments = await this.#datapath.attach(links, xdpMode, {
+      features: featuresOf(state),
       hashKey: this.#hashKey,
-      addresses: { ipv4: null, ipv6: null },
-      tunnels: defaultTunnels,
-      outerSources: { ipv4: null, ipv6: null },
-      vlanTags: 0,
+      addressesOf,
+      tunnels,
+      outerSources: outerSourcesOf(this.#config),
+      vlanTags,
+      needsTags: mostTags(state) > 0,
     });
     this.#attached = attached;
+    this.#reportAttachments();
+  }
+
+  #reportAttachments(): void {
+    const { log } = this.#deps;
+    for (const attachment of this.#attachments) {
+      const { mode, takenOver, fallback, verifiedInstructions, vlanTags } = attachment;
+      const { interface: name, without, refusal } = attachment;
+      if (fallback !== null) log.warn({ interface: name, why: fallback }, "generic XDP, slower");
+      if (without.length > 0) {
+        log.error(
+          { interface: name, without, why: refusal },
+          "the kernel refuses the whole program",
+        );
+      }
+      log.info({ interface: name, mode, takenOver, vlanTags, verifiedInstructions }, "attached");
+    }
   }
 
   /** The interface of a configured name: once found the same device, whatever it is called since. */
@@ -389,7 +417,7 @@ export class Director implements DirectorControl {
       lacks.set(why, () => log.error({ why }, "VIP is on this host"));
     }
     const desired = desiredState(this.#config, this.#plans, (pool, backend): Path | null => {
-      const result = pathTo(backend, this.#rtnetlink.route(backend.address), links);
+      const result = pathTo(backend, this.#rtnetlink.route(backend.address), links, this.#config);
       if (result.kind === "path") return result.path;
       const fields = { pool: pool.name, backend: backend.name, why: result.why };
       lacks.set(Object.values(fields).join("/"), () => log.error(fields, "no path"));
@@ -410,7 +438,25 @@ const pathText = (path: Path | null): string =>
         formatIp(path.neighbour),
         formatIp(path.source),
         path.mtu,
+        path.neighbourIfindex ?? "",
+        ...(path.tags ?? []).map(({ protocol, id }) => `${protocol}.${id}`),
       ].join(" ");
+
+/** What the file names, by family. */
+function outerSourcesOf({ outerSources }: DirectorConfig): DirectorVariant["outerSources"] {
+  const of = (family: 4 | 6): IpPrefix | null =>
+    outerSources.find(({ address }) => address.family === family) ?? null;
+  return { ipv4: of(4), ipv6: of(6) };
+}
+
+/** The most VLAN tags that any next hop's frames have. */
+const mostTags = ({ pools }: DesiredState): number =>
+  Math.max(
+    0,
+    ...pools.map(({ members }) =>
+      members.reduce((most, { path }) => Math.max(most, path?.tags?.length ?? 0), 0),
+    ),
+  );
 
 const pathsText = (state: DesiredState): string =>
   state.pools.flatMap(({ members }) => members.map(({ path }) => pathText(path))).join("\n");

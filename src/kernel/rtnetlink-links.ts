@@ -37,11 +37,15 @@ const IFLA_NET_NS_PID = 19;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
 const IFLA_XDP = 43;
+const IFLA_LINK_NETNSID = 37;
 const IFLA_PERM_ADDRESS = 54;
 
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
+const IFLA_VLAN_ID = 1;
+const IFLA_VLAN_PROTOCOL = 5;
+const ETH_P_8021Q = 0x8100;
 
 const IFLA_XDP_DRV_PROG_ID = 5;
 const IFLA_XDP_SKB_PROG_ID = 6;
@@ -66,6 +70,15 @@ export interface XdpAttachment {
   readonly programId: number;
 }
 
+/** Of a VLAN device (drivers net/8021q). */
+export interface VlanInfo {
+  /** EtherType of the tag: ETH_P_8021Q or ETH_P_8021AD. */
+  readonly protocol: number;
+  readonly id: number;
+  /** The ifindex of the device below; `null` when that is in another namespace. */
+  readonly lower: number | null;
+}
+
 export interface Link {
   readonly ifindex: number;
   readonly name: string;
@@ -85,6 +98,8 @@ export interface Link {
   readonly operational: boolean;
   /** `veth`, `bridge`, `vlan` …; `null` for hardware and `lo`. */
   readonly kind: string | null;
+  /** What a VLAN device puts in front of frames; `null` for any other. */
+  readonly vlan: VlanInfo | null;
   /** The ifindex of the bridge or bond it is enslaved to. */
   readonly master: number | null;
   /** The ifindex of the peer or of the device below; in which namespace, the kernel does not say here. */
@@ -140,6 +155,7 @@ export function decodeLink(payload: Uint8Array): Link {
     lowerUp: (header.flags & IFF_LOWER_UP) !== 0,
     operational: operState === IF_OPER_UP || operState === IF_OPER_UNKNOWN,
     kind: info === undefined ? null : (textOf(info, IFLA_INFO_KIND) ?? null),
+    vlan: decodeVlan(info, attributes),
     master: u32Of(attributes, IFLA_MASTER) ?? null,
     lower: u32Of(attributes, IFLA_LINK) ?? null,
     xdp: decodeXdp(nestedOf(attributes, IFLA_XDP)),
@@ -205,6 +221,23 @@ function describeLink({ name, mac, mtu, netns }: Omit<LinkChange, "up" | "master
     );
   }
   return attributes;
+}
+
+function decodeVlan(info: Attributes | undefined, link: Attributes): VlanInfo | null {
+  if (info === undefined || textOf(info, IFLA_INFO_KIND) !== "vlan") return null;
+  const data = nestedOf(info, IFLA_INFO_DATA);
+  const id = data?.get(IFLA_VLAN_ID);
+  if (id?.length !== 2) return null;
+  const protocol = data?.get(IFLA_VLAN_PROTOCOL);
+  return {
+    // The id in the byte order of the machine, the protocol in that of the network.
+    id: new DataView(id.buffer, id.byteOffset).getUint16(0, true),
+    protocol:
+      protocol?.length === 2
+        ? new DataView(protocol.buffer, protocol.byteOffset).getUint16(0)
+        : ETH_P_8021Q,
+    lower: link.has(IFLA_LINK_NETNSID) ? null : (u32Of(link, IFLA_LINK) ?? null),
+  };
 }
 
 function decodeXdp(attributes: Attributes | undefined): XdpAttachment[] {

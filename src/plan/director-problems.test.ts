@@ -47,6 +47,7 @@ const link = (rest: Partial<Link>): Link => ({
   lowerUp: true,
   operational: true,
   kind: null,
+  vlan: null,
   master: null,
   lower: null,
   xdp: [],
@@ -153,7 +154,7 @@ const rows: readonly {
     problems: [
       'Cannot forward to backend "a" of pool "web": no route to 192.0.2.12 (unreachable); add one with "ip route add"',
       'Cannot forward to backend "b" of pool "web": 192.0.2.2 is an address of this host; a director is not its own backend',
-      'Cannot forward to backend "far" of pool "web": l2 needs it in a subnet of this host, but the route to 198.51.100.12 goes by gateway 192.0.2.1; use forwarding ipip',
+      'Cannot forward to backend "far" of pool "web": l2 needs it in a subnet of this host, but the route to 198.51.100.12 goes by gateway 192.0.2.1; use forwarding gue or ipip',
     ],
   },
   {

@@ -37,7 +37,7 @@ export function directorProblems(
     ...config.interfaces.flatMap((name) => interfaceProblems(name, facts)),
     ...vipProblems(config, facts),
     ...config.pools.flatMap((pool) => {
-      const lost = unreachable(pool, facts);
+      const lost = unreachable(pool, config, facts);
       return lost.length < pool.backends.length ? [] : first(lost, pool);
     }),
   ];
@@ -47,11 +47,12 @@ export function directorProblems(
 export function directorWarnings(config: DirectorConfig, facts: HostFacts): readonly string[] {
   return [
     ...config.pools.flatMap((pool) => {
-      const lost = unreachable(pool, facts);
+      const lost = unreachable(pool, config, facts);
       return lost.length === pool.backends.length ? [] : first(lost, pool);
     }),
     ...egressWarnings(config, facts),
     ...loopWarnings(config, facts),
+    ...outerSourceWarnings(config),
   ];
 }
 
@@ -108,9 +109,13 @@ export function vipProblems(
 }
 
 /** Backends without a path, a sentence each. */
-function unreachable(pool: Pool, facts: Pick<HostFacts, "links" | "routeTo">): readonly string[] {
+function unreachable(
+  pool: Pool,
+  config: DirectorConfig,
+  facts: Pick<HostFacts, "links" | "routeTo">,
+): readonly string[] {
   return pool.backends.flatMap((backend) => {
-    const result = pathTo(backend, facts.routeTo(backend), facts.links);
+    const result = pathTo(backend, facts.routeTo(backend), facts.links, config);
     return result.kind === "path"
       ? []
       : [`Cannot forward to backend "${backend.name}" of pool "${pool.name}": ${result.why}`];
@@ -135,7 +140,7 @@ function egressWarnings(config: DirectorConfig, facts: HostFacts): readonly stri
   const byLink = new Map<string, string[]>();
   for (const pool of config.pools) {
     for (const backend of pool.backends) {
-      const result = pathTo(backend, facts.routeTo(backend), facts.links);
+      const result = pathTo(backend, facts.routeTo(backend), facts.links, config);
       if (result.kind === "none") continue;
       const link = facts.links.find(({ ifindex }) => ifindex === result.path.ifindex);
       if (link === undefined || config.interfaces.includes(link.name)) continue;
@@ -166,6 +171,15 @@ function loopWarnings(config: DirectorConfig, facts: HostFacts): readonly string
       `This host forwards packets (${setting} is on): those for VIP ${formatPrefix(looping)} at ports without a service go back to the router, and in a loop until their TTL ends; run "${ip} route add unreachable ${formatIp(looping.address)}/${looping.length}" for every VIP, or "sysctl -w ${setting}=0"`,
     ];
   });
+}
+
+/** Whose packets come from addresses that nobody has is told nothing about them. */
+function outerSourceWarnings({ outerSources }: DirectorConfig): readonly string[] {
+  if (outerSources.length === 0) return [];
+  const texts = outerSources.map(formatPrefix).join(" and ");
+  return [
+    `Outer headers come from ${texts} (outerSources): what routers and backends say about tunnelled packets, such as ICMP "packet too big", goes there and not to this director; leave it out unless your network spreads by outer addresses only`,
+  ];
 }
 
 const families = [

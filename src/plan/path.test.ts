@@ -1,9 +1,9 @@
 /** Every kind of answer the kernel gives about a route, and what becomes of it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Link } from "../kernel/rtnetlink-links.ts";
+import type { Link, VlanInfo } from "../kernel/rtnetlink-links.ts";
 import type { RouteDecision } from "../kernel/rtnetlink-routes.ts";
-import type { Forwarding } from "../model/model.ts";
+import type { Forwarding, VlanTags } from "../model/model.ts";
 import { ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { type Path, pathTo } from "./path.ts";
@@ -13,6 +13,12 @@ const BACKEND_6 = "2001:db8:20::11";
 const ROUTER = "198.51.100.254";
 const OWN = "198.51.100.1";
 const MAC = mac("00:00:5e:00:53:01");
+
+const vlan = (protocol: number, id: number, lower: number | null): VlanInfo => ({
+  protocol,
+  id,
+  lower,
+});
 
 const link = (rest: Partial<Link> = {}): Link => ({
   ifindex: 2,
@@ -24,6 +30,7 @@ const link = (rest: Partial<Link> = {}): Link => ({
   lowerUp: true,
   operational: true,
   kind: null,
+  vlan: null,
   master: null,
   lower: null,
   xdp: [],
@@ -35,7 +42,14 @@ const links: readonly Link[] = [
   link({ ifindex: 3, name: "eth1", mac: mac("00:00:5e:00:53:03"), mtu: 9000 }),
   link({ ifindex: 4, name: "eth2", up: false }),
   link({ ifindex: 5, name: "tun0", mac: null }),
+  link({ ifindex: 6, name: "eth0.100", kind: "vlan", vlan: vlan(0x8100, 100, 2), mtu: 1400 }),
+  link({ ifindex: 7, name: "eth0.100.7", kind: "vlan", vlan: vlan(0x88a8, 7, 6) }),
+  link({ ifindex: 8, name: "deep", kind: "vlan", vlan: vlan(0x8100, 8, 7) }),
+  link({ ifindex: 9, name: "moved", kind: "vlan", vlan: vlan(0x8100, 9, null) }),
+  link({ ifindex: 10, name: "eth1.5", kind: "vlan", vlan: vlan(0x8100, 5, 3) }),
 ];
+
+const interfaces = ["eth0", "eth1.5"];
 
 const onLink: RouteDecision = {
   type: "unicast",
@@ -53,6 +67,7 @@ const rows: readonly {
   readonly address?: string;
   readonly forwarding: Forwarding;
   readonly decision: RouteDecision;
+  readonly vlanTags?: VlanTags;
   /** The path, or the reason why there is none. */
   readonly result: Path | string;
 }[] = [
@@ -99,7 +114,7 @@ const rows: readonly {
     name: "l2 by a gateway",
     forwarding: "l2",
     decision: byRouter,
-    result: `l2 needs it in a subnet of this host, but the route to ${BACKEND} goes by gateway ${ROUTER}; use forwarding ipip`,
+    result: `l2 needs it in a subnet of this host, but the route to ${BACKEND} goes by gateway ${ROUTER}; use forwarding gue or ipip`,
   },
   {
     name: "an address of this host",
@@ -144,12 +159,69 @@ const rows: readonly {
     decision: { ...onLink, source: null },
     result: `eth0 has no address to reach ${BACKEND_6} from`,
   },
+  {
+    name: "a VLAN device: its tag, its MAC, its neighbours, the device below",
+    forwarding: "l2",
+    decision: { ...onLink, ifindex: 6 },
+    result: {
+      ...direct,
+      neighbourIfindex: 6,
+      tags: [{ protocol: 0x8100, id: 100 }],
+      mtu: 1400,
+    },
+  },
+  {
+    name: "a VLAN device on a VLAN device: two tags, the lower device's outermost",
+    forwarding: "gue",
+    decision: { ...byRouter, ifindex: 7 },
+    result: {
+      ...direct,
+      neighbour: ip(ROUTER),
+      neighbourIfindex: 7,
+      tags: [
+        { protocol: 0x8100, id: 100 },
+        { protocol: 0x88a8, id: 7 },
+      ],
+    },
+  },
+  {
+    name: "three VLAN devices on each other",
+    forwarding: "l2",
+    decision: { ...onLink, ifindex: 8 },
+    result: "packets leave by deep with 3 VLAN tags; at most 2 are written",
+  },
+  {
+    name: "a VLAN device where the file says no tags",
+    forwarding: "l2",
+    decision: { ...onLink, ifindex: 6 },
+    vlanTags: 0,
+    result: "packets leave by eth0.100 with 1 VLAN tag, and vlanTags is 0; set it to auto",
+  },
+  {
+    name: "a VLAN device that came from another namespace",
+    forwarding: "l2",
+    decision: { ...onLink, ifindex: 9 },
+    result: "moved is a VLAN device whose device below is not in this network namespace",
+  },
+  {
+    name: "a VLAN device that has a program itself: no tags there",
+    forwarding: "l2",
+    decision: { ...onLink, ifindex: 10 },
+    result: { ...direct, ifindex: 10 },
+  },
+  {
+    name: "dscp by a router",
+    forwarding: "dscp",
+    decision: byRouter,
+    result: { ...direct, neighbour: ip(ROUTER) },
+  },
 ];
 
-for (const { name, address = BACKEND, forwarding, decision, result } of rows) {
+for (const row of rows) {
+  const { name, address = BACKEND, forwarding, decision, vlanTags = "auto", result } = row;
   test(`pathTo() judges ${name}`, () => {
     assert.deepEqual(
-      pathTo({ address: ip(address), forwarding }, decision, links),
+      pathTo({ address: ip(address), forwarding }, decision, links, { interfaces, vlanTags }),
       typeof result === "string" ? { kind: "none", why: result } : { kind: "path", path: result },
     );
   });

@@ -4,9 +4,10 @@
  */
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { RouteDecision } from "../kernel/rtnetlink-routes.ts";
-import type { Backend } from "../model/model.ts";
+import type { Backend, DirectorConfig } from "../model/model.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import type { Mac } from "../net/mac.ts";
+import { untagged, VLAN_TAGS_MAX } from "./vlan.ts";
 
 /** A VLAN tag that a frame leaves with. */
 export interface PathTag {
@@ -42,6 +43,7 @@ export function pathTo(
   backend: Pick<Backend, "address" | "forwarding">,
   decision: RouteDecision,
   links: readonly Link[],
+  { interfaces, vlanTags }: Pick<DirectorConfig, "interfaces" | "vlanTags">,
 ): PathResult {
   const address = formatIp(backend.address);
   if (decision.type === "local") {
@@ -59,20 +61,36 @@ export function pathTo(
   if (!link.up) return none(`the route to ${address} leaves by ${link.name}, which is down`);
   if (backend.forwarding === "l2" && decision.gateway !== null) {
     return none(
-      `l2 needs it in a subnet of this host, but the route to ${address} goes by gateway ${formatIp(decision.gateway)}; use forwarding ipip`,
+      `l2 needs it in a subnet of this host, but the route to ${address} goes by gateway ${formatIp(decision.gateway)}; use forwarding gue or ipip`,
     );
   }
   if (decision.source === null) {
     return none(`${link.name} has no address to reach ${address} from`);
   }
+  const below = untagged(link, links, interfaces);
+  if (below === null) {
+    return none(
+      `${link.name} is a VLAN device whose device below is not in this network namespace`,
+    );
+  }
+  const { tags } = below;
+  if (tags.length > VLAN_TAGS_MAX || (vlanTags !== "auto" && tags.length > vlanTags)) {
+    const what = `packets leave by ${link.name} with ${tags.length} VLAN ${tags.length === 1 ? "tag" : "tags"}`;
+    return none(
+      tags.length > VLAN_TAGS_MAX
+        ? `${what}; at most ${VLAN_TAGS_MAX} are written`
+        : `${what}, and vlanTags is ${vlanTags}; set it to auto`,
+    );
+  }
   return {
     kind: "path",
     path: {
-      ifindex: decision.ifindex,
+      ifindex: below.link.ifindex,
+      ...(tags.length > 0 && { neighbourIfindex: link.ifindex, tags }),
       mac: link.mac,
       neighbour: decision.gateway ?? backend.address,
       source: decision.source,
-      mtu: Math.min(decision.mtu ?? link.mtu, link.mtu),
+      mtu: Math.min(decision.mtu ?? link.mtu, link.mtu, below.link.mtu),
     },
   };
 }
