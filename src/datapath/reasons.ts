@@ -24,7 +24,7 @@ export const directorReasons = [
   reason(
     "not_ip",
     "passed",
-    "Neither IPv4 nor IPv6 behind the Ethernet header: ARP, VLAN tags, LLDP",
+    "Neither IPv4 nor IPv6 behind the Ethernet header and the VLAN tags that are looked behind",
     true,
   ),
   reason(

@@ -1,11 +1,12 @@
 /** What the parts of the director's program hand to each other. */
 import type { Exit } from "../../bpf/function.ts";
-import type { Scalar, Value } from "../../bpf/value.ts";
+import type { Value } from "../../bpf/value.ts";
 import type { Pointer, View } from "../../bpf/view.ts";
 import type { Packet, XdpBuilder } from "../../bpf/xdp.ts";
 import type { ArenaAccess } from "../arena.ts";
 import type { NextHop, Member, ServiceSlot } from "../layout.ts";
 import type { DirectorReason } from "../reasons.ts";
+import type { Link } from "../vlan-tags.ts";
 import type { DirectorVariant } from "./variant.ts";
 
 /** An exit by reason: counts the packet under it, then passes or drops it. */
@@ -20,14 +21,6 @@ export interface Director {
   readonly arena: ArenaAccess;
   readonly leave: Leave;
   readonly variant: DirectorVariant;
-}
-
-/** What lies in front of the IP header, and where that begins. */
-export interface Link {
-  readonly net: Pointer;
-  readonly etherType: Value;
-  /** Bytes of VLAN tags. */
-  readonly tagBytes: Scalar;
 }
 
 /** A packet of a service, and what a tunnel needs to know of it. */

@@ -14,9 +14,9 @@ import {
   Tcp,
   Udp,
 } from "../../packet/headers.ts";
+import { complementOf, emitChangeChecksum } from "../checksum.ts";
 import type { Chosen, Director, Flow } from "./context.ts";
 import { emitRequireHop } from "./hop-limit.ts";
-import { folded } from "./udp-checksum.ts";
 
 /** Readdresses the packet; it is then ready to leave. */
 export function emitReaddress(director: Director, flow: Flow, chosen: Chosen): void {
@@ -38,12 +38,12 @@ export function emitReaddress(director: Director, flow: Flow, chosen: Chosen): v
     family === 4 ? emitIpv4(flow, chosen, trafficClass) : emitIpv6(flow, chosen, trafficClass);
   p.if(
     isTcp.ne(0),
-    () => emitChecksum(transport.at.plus(Tcp.offsets.checksum), changed),
+    () => emitChangeChecksum(transport.at.plus(Tcp.offsets.checksum), changed),
     () => {
       p.if(transport.protocol.eq(IPPROTO_UDP), () => {
         const field = transport.at.plus(Udp.offsets.checksum);
         p.if(field.place(2).read().ne(0), () => {
-          emitChecksum(field, changed);
+          emitChangeChecksum(field, changed);
           p.if(field.place(2).read().eq(0), () => field.place(2).set(0xffff));
         });
       });
@@ -58,17 +58,17 @@ function emitIpv4({ link }: Flow, { member }: Chosen, trafficClass: Value): Valu
   const before = address.read();
   const after = member.destination.word(0, 4).read();
   address.set(after);
-  const ofAddress = complement(before).add(after.u64());
+  const ofAddress = complementOf(before).add(after.u64());
   // The words with TOS and TTL, as they were and as they are.
   const words = [0, Ipv4.offsets.ttl].map((at) => link.net.plus(at).place(2));
   const wordsBefore = words.map((word) => word.read().u32());
   ip.tos.set(trafficClass);
   ip.ttl.set(ip.ttl.sub(1));
   const ofHeader = words.reduce(
-    (sum, word, index) => sum.add(complement(wordsBefore[index] as Value)).add(word.read().u64()),
+    (sum, word, index) => sum.add(complementOf(wordsBefore[index] as Value)).add(word.read().u64()),
     ofAddress,
   );
-  emitChecksum(link.net.plus(Ipv4.offsets.checksum), ofHeader);
+  emitChangeChecksum(link.net.plus(Ipv4.offsets.checksum), ofHeader);
   return ofAddress;
 }
 
@@ -83,17 +83,7 @@ function emitIpv6({ link }: Flow, { member }: Chosen, trafficClass: Value): Valu
     const word = ip.destination.word(at, 4);
     const [was, is] = [word.read(), member.destination.word(at, 4).read()];
     word.set(is);
-    return complement(was).add(is.u64());
+    return complementOf(was).add(is.u64());
   });
   return changes.reduce((sum, change) => sum.add(change));
 }
-
-/** Applies a change to the 16-bit checksum here (RFC 1624 eqn. 3). */
-function emitChecksum(at: Pointer, change: Value): void {
-  const field = at.place(2);
-  const sum = field.read().u32().xor(0xffff).u64().add(change);
-  field.set(folded(sum).xor(0xffff));
-}
-
-/** Ones' complement of a word of 32 bits, as 64. */
-const complement = (word: Value): Value => word.u32().xor(-1).u64();

@@ -1,6 +1,7 @@
 /** The IPv4 header and its options (RFC 791). */
 import { IP_MF, IP_OFFSET, Ipv4, Udp } from "../../packet/headers.ts";
-import type { Director, Flow, Link } from "./context.ts";
+import type { Link } from "../vlan-tags.ts";
+import type { Director, Flow } from "./context.ts";
 import { emitRequireVip } from "./find-service.ts";
 import { Junction } from "./flow.ts";
 

@@ -11,7 +11,8 @@ import {
   Udp,
 } from "../../packet/headers.ts";
 import type { FlowTerm } from "../flow-hash.ts";
-import type { Director, Flow, Link } from "./context.ts";
+import type { Link } from "../vlan-tags.ts";
+import type { Director, Flow } from "./context.ts";
 import { emitRequireVip } from "./find-service.ts";
 import { Junction } from "./flow.ts";
 

@@ -19,11 +19,12 @@ import {
   Ipv4,
   Ipv6,
 } from "../../packet/headers.ts";
+import { folded } from "../checksum.ts";
 import { counterOffset, emitCount } from "../counters.ts";
 import { directorReasonIndex } from "../reasons.ts";
-import type { Director, Link } from "./context.ts";
+import type { Link } from "../vlan-tags.ts";
+import type { Director } from "./context.ts";
 import { emitRequireAllowed } from "./limit.ts";
-import { folded } from "./udp-checksum.ts";
 import { OUTER_TTL } from "./tunnel.ts";
 
 /** Bytes of transport header in the quote: the ports (RFC 792). */

@@ -6,6 +6,7 @@
 import type { Value } from "../../bpf/value.ts";
 import type { Pointer } from "../../bpf/view.ts";
 import { IPPROTO_TCP, IPPROTO_UDP, Ipv4, Ipv6, Udp } from "../../packet/headers.ts";
+import { folded } from "../checksum.ts";
 import type { Director, Flow } from "./context.ts";
 
 /** What is known to have no checksum. */
@@ -80,12 +81,4 @@ export function emitUdpChecksum(
       () => checksumField.set(checksum),
     );
   });
-}
-
-/** A sum of words as 16 bits, ones' complement. */
-export function folded(sum: Value): Value {
-  const once = sum.u32().u64().add(sum.shr(32));
-  let half = once.and(0xffff).add(once.shr(16));
-  half = half.and(0xffff).add(half.shr(16));
-  return half.and(0xffff).add(half.shr(16)).u32();
 }
