@@ -31,17 +31,21 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     ],
   },
   {
-    name: "code points for what is no VIP, twice, and too many of them",
-    text: `agent: { interfaces: [eth0], vips: [192.0.2.0/26], directors: [198.51.100.2], dscpVips: [192.0.2.1, 192.0.2.64, 192.0.2.1] }\n`,
+    name: "code points for what is no VIP, twice, of another family and at an address twice",
+    text: `agent: { interfaces: [eth0], vips: [192.0.2.0/26], directors: [198.51.100.2], dscp: [{ address: 198.51.100.3, vips: [192.0.2.1, 192.0.2.64, 192.0.2.1] }, { address: 198.51.100.3, vips: ["2001:db8::1"] }, { address: 192.0.2.9, vips: [192.0.2.1] }] }\n`,
     issues: [
-      "1:101: agent.dscpVips[1]: 192.0.2.64 is not among vips; add it there, a code point can only name what this backend serves",
-      '1:113: agent.dscpVips[2]: Duplicate VIP "192.0.2.1"; first at 1:90',
+      "1:129: agent.dscp[0].vips[1]: 192.0.2.64 is not among vips; add it there, a code point can only name what this backend serves",
+      '1:141: agent.dscp[0].vips[2]: Duplicate VIP "192.0.2.1"; first at 1:118',
+      '1:166: agent.dscp[1].address: Duplicate address "198.51.100.3"; first at 1:97',
+      "1:187: agent.dscp[1].vips[0]: 2001:db8::1 is not among vips; add it there, a code point can only name what this backend serves",
+      "1:187: agent.dscp[1].vips[0]: 2001:db8::1 is of another family than 198.51.100.3; dscp cannot change it, list it under an address of its family",
+      "1:216: agent.dscp[2].address: 192.0.2.9 is a VIP, at 1:37; directors send to an address of the backend's own",
     ],
   },
   {
     name: "more code points than there are",
-    text: `agent: { interfaces: [eth0], vips: [192.0.2.0/24], directors: [198.51.100.2], dscpVips: [${Array.from({ length: 64 }, (_, index) => `192.0.2.${index}`).join()}] }\n`,
-    issues: ["1:89: agent.dscpVips: Expected a list of at most 63 addresses; got a list of 64"],
+    text: `agent: { interfaces: [eth0], vips: [192.0.2.0/24], directors: [198.51.100.2], dscp: [{ address: 198.51.100.3, vips: [${Array.from({ length: 64 }, (_, index) => `192.0.2.${index}`).join()}] }] }\n`,
+    issues: ["1:117: agent.dscp[0].vips: Expected a list of 1 to 63 addresses; got a list of 64"],
   },
   {
     name: "one port for two tunnels",

@@ -3,7 +3,7 @@ import { ip } from "../net/address.ts";
 import { formatPrefix, isWhole, prefixContains } from "../net/prefix.ts";
 import { canonical, canonicalText, reachable, reachablePrefix, readPrefix } from "./addresses.ts";
 import type { Finding } from "./finding.ts";
-import type { PlaceText } from "./places.ts";
+import type { Placed, PlaceText } from "./places.ts";
 import { places, repeated } from "./places.ts";
 import type { AgentDraft } from "./schema.ts";
 import { tunnelPortRules } from "./tunnel-rules.ts";
@@ -30,13 +30,30 @@ export function* agentRules(draft: AgentDraft, placeText: PlaceText): Generator<
   }
 
   yield* tunnelPortRules(draft.agent?.tunnels, ["agent", "tunnels"]);
-  const dscpVips = places(draft.agent?.dscpVips, ["agent", "dscpVips"]);
-  yield* repeated(dscpVips.map(canonical), "VIP", placeText);
-  // One that could not be read may be the one that is meant.
-  if (vips.length < (draft.agent?.vips?.length ?? 0)) return;
-  for (const [path, text] of dscpVips) {
-    if (vipOf(text) !== undefined) continue;
-    const message = `${canonicalText(text)} is not among vips; add it there, a code point can only name what this backend serves`;
-    yield { path, message, byAbsence: true };
+  const addresses: Placed<string>[] = [];
+  for (const [path, { address, vips: named }] of places(draft.agent?.dscp, ["agent", "dscp"])) {
+    const namedVips = places(named, [...path, "vips"]);
+    yield* repeated(namedVips.map(canonical), "VIP", placeText);
+    if (address !== undefined) {
+      const addressPath = [...path, "address"];
+      addresses.push([addressPath, address]);
+      yield* reachable([addressPath, address], "a backend");
+      const vip = vipOf(address);
+      if (vip !== undefined) {
+        const message = `${canonicalText(address)} is a VIP, at ${placeText(vip.path)}; directors send to an address of the backend's own`;
+        yield { path: addressPath, message };
+      }
+    }
+    for (const [vipPath, text] of namedVips) {
+      if (address !== undefined && ip(text).family !== ip(address).family) {
+        const message = `${canonicalText(text)} is of another family than ${canonicalText(address)}; dscp cannot change it, list it under an address of its family`;
+        yield { path: vipPath, message };
+      }
+      // One that could not be read may be the one that is meant.
+      if (vipOf(text) !== undefined || vips.length < (draft.agent?.vips?.length ?? 0)) continue;
+      const message = `${canonicalText(text)} is not among vips; add it there, a code point can only name what this backend serves`;
+      yield { path: vipPath, message, byAbsence: true };
+    }
   }
+  yield* repeated(addresses.map(canonical), "address", placeText);
 }

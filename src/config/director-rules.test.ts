@@ -205,6 +205,17 @@ services:
     ],
   },
   {
+    name: "dscp for a UDP port that is a tunnel's",
+    text: `director: { interfaces: [eth0], tunnels: { fouPort: 53 } }
+pools: [{ name: web, forwarding: dscp, backends: [{ name: a, address: 198.51.100.11 }] }]
+services: [{ name: dns, vips: [192.0.2.10], protocol: udp, ports: [53, 6000-7000, 8000], pool: web }]
+`,
+    issues: [
+      '3:68: services[0].ports[0]: UDP port 53 is that of a tunnel (director.tunnels), and backend "a" at 2:51 is forwarded to by dscp: it could not tell them apart; give the tunnel another port, or use gue or ipip there',
+      '3:72: services[0].ports[1]: UDP port 6080 is that of a tunnel (director.tunnels), and backend "a" at 2:51 is forwarded to by dscp: it could not tell them apart; give the tunnel another port, or use gue or ipip there',
+    ],
+  },
+  {
     name: "more VIPs for a backend than dscp has code points, over two pools",
     text: `${DIRECTOR}pools:
   - { name: web, backends: [{ name: a, address: 198.51.100.11, forwarding: dscp }] }

@@ -1,7 +1,9 @@
 /** What a forwarding needs of the services it is used for. */
+import { defaultTunnels } from "../model/model.ts";
 import { formatIp } from "../net/address.ts";
 import { isWhole } from "../net/prefix.ts";
 import { canonicalText, readPrefix } from "./addresses.ts";
+import { portPlaces } from "./endpoint-rules.ts";
 import type { Finding } from "./finding.ts";
 import type { PlaceText } from "./places.ts";
 import { places } from "./places.ts";
@@ -35,6 +37,8 @@ function* dscpRules(
   placeText: PlaceText,
 ): Generator<Finding> {
   if (backends.length === 0) return;
+  const { fouPort, fouPortIpv6, guePort } = { ...defaultTunnels, ...draft.director?.tunnels };
+  const tunnelPorts = [fouPort, fouPortIpv6, guePort].filter((port) => port !== undefined);
   const byPool = Map.groupBy(backends, ({ pool }) => pool);
   const known = new Map<string, Set<string>>();
   const full = new Set<string>();
@@ -46,6 +50,12 @@ function* dscpRules(
     if (service.protocol === "any") {
       const message = `Forwarding by dscp changes addresses, which carom knows to do for TCP and UDP; ${at} has it: write protocol: tcp or udp, or use gue or ipip there`;
       yield { path: [...path, "protocol"], message };
+    }
+    for (const [portPath, { first: low, last: high }] of portPlaces(service, [...path, "ports"])) {
+      const tunnel = tunnelPorts.find((port) => low <= port && port <= high);
+      if (service.protocol !== "udp" || tunnel === undefined) continue;
+      const message = `UDP port ${tunnel} is that of a tunnel (director.tunnels), and ${at} is forwarded to by dscp: it could not tell them apart; give the tunnel another port, or use gue or ipip there`;
+      yield { path: portPath, message };
     }
     for (const [vipPath, text] of places(service.vips, [...path, "vips"])) {
       const vip = readPrefix(text);

@@ -116,7 +116,7 @@ test("parseAgentConfig() fills in the defaults", () => {
     vips: [vip("2001:db8::10")],
     directors: [ip("198.51.100.2")],
     tunnels: { fouPort: 5555, fouPortIpv6: 5556, guePort: 6080 },
-    dscpVips: [],
+    dscp: [],
     vlanTags: "auto",
   };
   assert.deepEqual(parseAgentConfig(text, "f"), expected);

@@ -78,7 +78,7 @@ function agentOf(document: Document, file: string): AgentConfig {
     ...agent,
     vips: agent.vips.map(prefixOf),
     directors: agent.directors.map(ip),
-    dscpVips: agent.dscpVips.map(ip),
+    dscp: agent.dscp.map((each) => ({ address: ip(each.address), vips: each.vips.map(ip) })),
   };
 }
 

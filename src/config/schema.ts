@@ -149,6 +149,17 @@ export const directorFile = z
   .describe("a map with the keys director, pools and services, or agent");
 export type DirectorFile = z.output<typeof directorFile>;
 
+export const dscpSchema = z
+  .strictObject({
+    address,
+    vips: z
+      .array(address)
+      .min(1)
+      .max(codePointsMax)
+      .describe(`a list of 1 to ${codePointsMax} addresses`),
+  })
+  .describe("a map with the keys address and vips");
+
 export const agentFile = z
   .strictObject({
     agent: z
@@ -158,10 +169,9 @@ export const agentFile = z
         vips,
         directors: z.array(address).min(1).describe("a list of at least one address"),
         tunnels: agentTunnelsSchema.prefault({}),
-        dscpVips: z
-          .array(address)
-          .max(codePointsMax)
-          .describe(`a list of at most ${codePointsMax} addresses`)
+        dscp: z
+          .array(dscpSchema)
+          .describe("a list of maps with the keys address and vips")
           .default([]),
         vlanTags,
       })

@@ -378,7 +378,7 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     name: "an agent with a key of a director",
     text: "agent: { interfaces: [eth0], vips: [192.0.2.10], directors: [198.51.100.2], hashKeyFile: k }\n",
     issues: [
-      "1:77: agent.hashKeyFile: Unknown key; allowed are instance, interfaces, mode, vips, directors, tunnels, dscpVips, vlanTags",
+      "1:77: agent.hashKeyFile: Unknown key; allowed are instance, interfaces, mode, vips, directors, tunnels, dscp, vlanTags",
     ],
   },
 ];

@@ -97,6 +97,13 @@ export interface DirectorConfig {
   readonly services: readonly Service[];
 }
 
+/** An address of a backend that directors forward to by `dscp`. */
+export interface DscpAddress {
+  readonly address: IpAddress;
+  /** Of the address's family, the first named by code point 1; each is a VIP of the agent. */
+  readonly vips: readonly IpAddress[];
+}
+
 export interface AgentConfig {
   readonly instance: string;
   /** Where packets of the directors arrive. */
@@ -106,8 +113,7 @@ export interface AgentConfig {
   /** Encapsulated packets are accepted from these only. */
   readonly directors: readonly IpAddress[];
   readonly tunnels: TunnelPorts;
-  /** The VIPs that directors name by DSCP code points: the first by 1. Each is in `vips` too. */
-  readonly dscpVips: readonly IpAddress[];
+  readonly dscp: readonly DscpAddress[];
   readonly vlanTags: VlanTags;
 }
 
