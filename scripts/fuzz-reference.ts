@@ -3,6 +3,7 @@
  * Prints `N packets, D differences`; ends with 1 when there is one.
  */
 import { Command, InvalidArgumentError } from "commander";
+import { fuzzAgent } from "../src/apply/agent-fuzz-fixture.ts";
 import { fuzzDirector } from "../src/apply/director-fuzz-fixture.ts";
 
 const options = new Command("fuzz:reference")
@@ -14,16 +15,29 @@ const options = new Command("fuzz:reference")
 
 console.log(`seed ${options.seed}`);
 let shown = Date.now();
-const { packets, differences, examples, reasons } = await fuzzDirector(options, (done, wrong) => {
+const progress = (program: string) => (done: number, wrong: number) => {
   if (Date.now() - shown < 10_000) return;
   shown = Date.now();
-  console.log(`${done} packets, ${wrong} differences so far`);
-});
-for (const [reason, count] of [...reasons].toSorted(([, a], [, b]) => b - a)) {
-  console.log(`${String(count).padStart(10)}  ${reason}`);
+  console.log(`${program}: ${done} packets, ${wrong} differences so far`);
+};
+// The director does more to packets: it gets three of four.
+const ofAgent = Math.floor(options.packets / 4);
+const runs = {
+  director: await fuzzDirector(
+    { ...options, packets: options.packets - ofAgent },
+    progress("director"),
+  ),
+  agent: fuzzAgent({ ...options, packets: ofAgent }, progress("agent")),
+};
+for (const [program, { packets, reasons, examples }] of Object.entries(runs)) {
+  console.log(`\n${program}, ${packets} packets`);
+  for (const [reason, count] of [...reasons].toSorted(([, a], [, b]) => b - a)) {
+    console.log(`${String(count).padStart(10)}  ${reason}`);
+  }
+  for (const example of examples) console.log(`\n${example}`);
 }
-for (const example of examples) console.log(`\n${example}`);
-console.log(`${packets} packets, ${differences} differences`);
+const differences = runs.director.differences + runs.agent.differences;
+console.log(`\n${runs.director.packets + runs.agent.packets} packets, ${differences} differences`);
 process.exitCode = differences === 0 ? 0 : 1;
 
 function wholeNumber(text: string): number {

@@ -66,6 +66,26 @@ export const hash = (
     value,
   });
 
+/**
+ * Prefixes of `keySize` bytes: a look-up finds the longest that the key has (kernel/bpf/lpm_trie.c).
+ * Keys begin with the length in bits, 32 bits in the machine's byte order.
+ */
+export const prefixTrie = (
+  name: string,
+  keySize: number,
+  value: Layout,
+  maxEntries: number,
+): MapSpec =>
+  declare({
+    name,
+    type: MapType.BPF_MAP_TYPE_LPM_TRIE,
+    keySize: 4 + keySize,
+    valueSize: value.size,
+    maxEntries,
+    flags: MapFlag.BPF_F_NO_PREALLOC,
+    value,
+  });
+
 /** A hash map that forgets what was not used for longest when it is full. */
 export const lruHash = (
   name: string,

@@ -12,8 +12,11 @@ import { createMap } from "../kernel/maps.ts";
 import { loadProgram } from "../kernel/programs.ts";
 import { indexShape } from "../model/arena-size.ts";
 import { defaultTunnels } from "../model/model.ts";
+import { vip } from "../model/service-fixture.ts";
+import { ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { agentMaps } from "./agent/maps.ts";
+import { agentVariant, type AgentTables, mapsOf } from "./agent/contents.ts";
 import { agentProgram } from "./agent/program.ts";
 import { directorMaps } from "./director/maps.ts";
 import { directorProgram } from "./director/program.ts";
@@ -31,6 +34,26 @@ const subsets = [1, 2, 3, 4, 5, 6, 7].map((bits) =>
   forwardings.filter((_, index) => (bits & (1 << index)) !== 0).join(" "),
 );
 const combinations = families.flatMap((family) => subsets.map((subset) => `${family} ${subset}`));
+
+/** What goes beyond those, each alone and all together. */
+const tunnels =
+  "ipipOverIpv4 ipipOverIpv6 greOverIpv4 greOverIpv6 fouOverIpv4 fouOverIpv6 gueOverIpv4 gueOverIpv6";
+const extras = [
+  "greOverIpv4 greOverIpv6",
+  "fouOverIpv4 fouOverIpv6",
+  "gueOverIpv4 gueOverIpv6",
+  "dscp",
+  "l2 hashKeys",
+  "l2 wide",
+  "l2 vlanTags",
+  `l2 ${tunnels} dscp`,
+  `l2 ${tunnels} dscp udpChecksum`,
+  `l2 ${tunnels} dscp answers`,
+  `l2 ${tunnels} dscp outerSources`,
+  `l2 ${tunnels} dscp hashKeys wide vlanTags udpChecksum answers outerSources`,
+];
+
+const dscp = [{ address: ip("198.51.100.11"), vips: [ip("192.0.2.1")] }];
 
 interface Row {
   readonly name: string;
@@ -52,27 +75,53 @@ function directorWith(features: string): [Program, Iterable<Parameters<typeof cr
     hashKey: flowHashKey(DEFAULT_HASH_KEY),
     ifindex: 2,
     mac: mac("00:00:5e:00:53:01"),
-    addresses: { ipv4: null, ipv6: null },
-    tunnels: defaultTunnels,
-    outerSources: { ipv4: null, ipv6: null },
-    vlanTags: 0,
+    addresses: has("answers")
+      ? { ipv4: ip("198.51.100.2"), ipv6: ip("2001:db8::2") }
+      : { ipv4: null, ipv6: null },
+    tunnels: { ...defaultTunnels, udpChecksum: has("udpChecksum") },
+    outerSources: has("outerSources")
+      ? { ipv4: vip("10.0.0.0/8"), ipv6: vip("2001:db8:9::/96") }
+      : { ipv4: null, ipv6: null },
+    vlanTags: has("vlanTags") ? 2 : 0,
     features: {
       ipv4: has("ipv4"),
       ipv6: has("ipv6"),
       forwardings: Object.entries(ForwardingCode).flatMap(([name, code]) =>
         has(name) ? [code] : [],
       ),
-      hashKeys: false,
-      wideIpv4: null,
-      wideIpv6: null,
+      hashKeys: has("hashKeys"),
+      // From /8 and /32 to whole addresses: the most levels that anybody is likely to need.
+      wideIpv4: has("wide") ? { anchorBits: 8, levels: 3 } : null,
+      wideIpv6: has("wide") ? { anchorBits: 32, levels: 12 } : null,
     },
   });
-  return [program, [maps.arena.map, maps.counters.map]];
+  return [program, [maps.arena.map, maps.counters.map, maps.limits]];
 }
 
-function agentAlone(): [Program, Iterable<Parameters<typeof createMap>[0]>] {
-  const maps = agentMaps(2);
-  return [agentProgram(maps), [maps.directors, maps.vips, maps.counters.map]];
+/** Agents by what they are configured for. */
+const agents: readonly {
+  readonly name: string;
+  readonly tables: Partial<AgentTables>;
+  readonly vlanTags: number;
+}[] = [
+  { name: "agent", tables: {}, vlanTags: 0 },
+  { name: "agent with prefixes", tables: { vips: [vip("192.0.2.0/24")] }, vlanTags: 0 },
+  { name: "agent with dscp", tables: { dscp }, vlanTags: 0 },
+  { name: "agent with VLAN tags", tables: {}, vlanTags: 2 },
+  {
+    name: "agent with everything",
+    tables: { vips: [vip("192.0.2.0/24")], dscp },
+    vlanTags: 2,
+  },
+];
+
+function agentWith(
+  tables: Partial<AgentTables>,
+  vlanTags: number,
+): [Program, Iterable<Parameters<typeof createMap>[0]>] {
+  const none = { vips: [], directors: [], tunnels: defaultTunnels, dscp: [] };
+  const variant = agentVariant(agentMaps(2), { ...none, ...tables }, vlanTags);
+  return [agentProgram(variant), mapsOf(variant)];
 }
 
 function measure(
@@ -122,7 +171,11 @@ test("every program has the size written down, and the verifier walks it in its 
   const rows = [
     measure("director with no service", directorWith("")),
     ...combinations.map((features) => measure(`director ${features}`, directorWith(features))),
-    measure("agent", agentAlone()),
+    ...extras.map((extra) => {
+      const features = `ipv4 ipv6 ${extra}`;
+      return measure(`director ${features}`, directorWith(features));
+    }),
+    ...agents.map(({ name, tables, vlanTags }) => measure(name, agentWith(tables, vlanTags))),
   ];
   for (const { name, verified } of rows) {
     assert.ok(verified <= VERIFIED_MAX, `${name}: the verifier walks ${verified} instructions`);

@@ -4,11 +4,14 @@ import { type BpfMap, createMap } from "../../kernel/maps.ts";
 import { possibleCpuLimit } from "../../kernel/possible-cpus.ts";
 import { type BpfProgram, loadProgram } from "../../kernel/programs.ts";
 import { TestRun } from "../../kernel/test-run.ts";
+import { defaultTunnels } from "../../model/model.ts";
 import { ip } from "../../net/address.ts";
+import { wholePrefix } from "../../net/prefix.ts";
 import { CounterMemory } from "../counter-memory.ts";
 import { agentReasons } from "../reasons.ts";
 import type { ReferenceAgent } from "../reference/agent.ts";
-import { addressKey, agentMaps, Present } from "./maps.ts";
+import { agentEntries, agentVariant, mapsOf } from "./contents.ts";
+import { agentMaps } from "./maps.ts";
 import { agentProgram } from "./program.ts";
 
 export const VIP = "192.0.2.10";
@@ -17,8 +20,11 @@ export const DIRECTOR = "198.51.100.1";
 export const DIRECTOR_6 = "2001:db8:20::1";
 
 export const agentWorld: ReferenceAgent = {
-  vips: [ip(VIP), ip(VIP_6)],
+  vips: [ip(VIP), ip(VIP_6)].map(wholePrefix),
   directors: [ip(DIRECTOR), ip(DIRECTOR_6)],
+  tunnels: defaultTunnels,
+  dscp: [],
+  vlanTags: 0,
 };
 
 export interface Received {
@@ -36,18 +42,16 @@ export class AgentUnderTest {
   readonly #maps: ReadonlyMap<unknown, BpfMap>;
   readonly #counters: CounterMemory;
 
-  constructor() {
+  constructor(world: ReferenceAgent = agentWorld) {
     const declared = agentMaps(possibleCpuLimit());
-    const { directors, vips, counters } = declared;
-    const specs = [directors, vips, counters.map];
-    this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
+    const { counters } = declared;
+    const variant = agentVariant(declared, world, world.vlanTags);
+    this.#maps = new Map(mapsOf(variant).map((spec) => [spec, createMap(spec)]));
     this.#counters = new CounterMemory(this.#map(counters.map), counters);
-    const present = Present.encode({ present: 1 });
-    for (const vip of agentWorld.vips) this.#map(vips).update(addressKey(vip), present);
-    for (const director of agentWorld.directors) {
-      this.#map(directors).update(addressKey(director), present);
+    for (const { map, key, value } of agentEntries(declared, world)) {
+      this.#map(map).update(key, value);
     }
-    const image = compile(agentProgram(declared));
+    const image = compile(agentProgram(variant));
     this.program = loadProgram(image, (spec) => this.#map(spec).fd);
     this.testRun = new TestRun(this.program.fd, { maxPacket: 3000 });
   }

@@ -13,6 +13,7 @@ import {
   IP_DF,
   IP_MF,
   IPPROTO_DSTOPTS,
+  IPPROTO_GRE,
   IPPROTO_HOPOPTS,
   IPPROTO_IPIP,
   IPPROTO_IPV6,
@@ -123,6 +124,12 @@ for (const { name, input, output } of decapsulated) {
   });
 }
 
+/** Flags and version, then the protocol, then what is never looked at. */
+const gre = (flags: number, type: number): Uint8Array =>
+  Uint8Array.of(flags >> 8, flags & 0xff, type >> 8, type & 0xff, ...Array(60).fill(0x45));
+const gue = (form: number, protocol: number, flags: number): Uint8Array =>
+  Uint8Array.of(form, protocol, flags >> 8, flags & 0xff, ...Array(60).fill(0x45));
+
 /** Grouped by the reason they are counted under; what is passed must be untouched. */
 const left: Readonly<Partial<Record<AgentReason, Readonly<Record<string, Uint8Array>>>>> = {
   not_encapsulated: {
@@ -131,7 +138,9 @@ const left: Readonly<Partial<Record<AgentReason, Readonly<Record<string, Uint8Ar
     ARP: frame.raw(ETH_P_ARP, "x".repeat(28)),
     "an empty frame of no protocol": frame.raw(0),
     "IP in IP behind a VLAN tag": in4(frame.vlan(5).ipv4(DIRECTOR, BACKEND)),
-    GRE: over4().raw(47, "x".repeat(64)),
+    "GRE with a key": over4({}, STRANGER).raw(IPPROTO_GRE, "x".repeat(64)),
+    "GUE with flags": over4({}, STRANGER).udp({ destinationPort: 6080 }, "x".repeat(64)),
+    "UDP to another port": over4().udp({ destinationPort: 53 }, "x".repeat(64)),
     ICMP: over4().icmp(),
     "outer options": in4(over4({ options: Uint8Array.of(1, 1, 1, 0) })),
     "an outer first fragment": in4(over4({ flagsFragment: IP_MF }), "x".repeat(64)),
@@ -185,6 +194,20 @@ const left: Readonly<Partial<Record<AgentReason, Readonly<Record<string, Uint8Ar
     "an inner version 6 said to be IPv4": in4(over4(), "", { versionIhl: 0x65 }),
     "an inner version 4 said to be IPv6": in6(over4(), "", { versionClassFlow: 0x45000000 }),
     "an inner version 5 said to be IPv6": in6(over6(), "", { versionClassFlow: 0x50000000 }),
+    "a director's GRE with a checksum": over4().raw(IPPROTO_GRE, gre(0x8000, ETH_P_IP)),
+    "a director's GRE of version 1": over4().raw(IPPROTO_GRE, gre(1, ETH_P_IP)),
+    "a director's GRE of Ethernet": over4().raw(IPPROTO_GRE, gre(0, 0x6558)),
+    "a director's GUE of version 1": over4().udp({ destinationPort: 6080 }, gue(0x40, 4, 0)),
+    "a director's GUE of control": over6().udp({ destinationPort: 6080 }, gue(0x20, 4, 0)),
+    "a director's GUE with extensions": over6().udp({ destinationPort: 6080 }, gue(1, 4, 0)),
+    "a director's GUE with flags": over4().udp({ destinationPort: 6080 }, gue(0, 4, 1)),
+    "a director's GUE of TCP": over4().udp({ destinationPort: 6080 }, gue(0, 6, 0)),
+  },
+  nested: {
+    "IPv4 in IPv4 in IPv4": over4().ipv4(CLIENT, VIP).ipv4(CLIENT, VIP).tcp(port),
+    "IPv6 in IPv4 in IPv4": over4().ipv4(CLIENT, VIP).ipv6(CLIENT_6, VIP_6).tcp(port),
+    "IPv4 in IPv6 in IPv6": over6().ipv6(CLIENT_6, VIP_6).ipv4(CLIENT, VIP).tcp(port),
+    "IPv6 in IPv6 in IPv4": over4().ipv6(CLIENT_6, VIP_6).ipv6(CLIENT_6, VIP_6).tcp(port),
   },
   too_short: {
     "an IPv4 frame without a packet": frame.raw(ETH_P_IP),

@@ -12,7 +12,7 @@
 import type { Exit } from "../../bpf/function.ts";
 import type { Value } from "../../bpf/value.ts";
 import type { Pointer, View } from "../../bpf/view.ts";
-import type { XdpBuilder } from "../../bpf/xdp.ts";
+import type { FunctionBuilder } from "../../bpf/function.ts";
 import {
   INET_ECN_CE,
   INET_ECN_ECT_0,
@@ -31,7 +31,7 @@ export interface EcnField {
 
 /** Changes the ECN field of the inner header as the outer one demands; leaves when it must be dropped. */
 export function emitCongestion(
-  p: XdpBuilder,
+  p: FunctionBuilder,
   leave: { readonly ecn_not_capable: Exit },
   outer: EcnField,
   inner: EcnField,

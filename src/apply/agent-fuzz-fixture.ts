@@ -1,0 +1,214 @@
+/**
+ * The agent's program against its reference: random configurations, random and damaged packets, and for
+ * each the verdict, the bytes that the host gets, and every counter.
+ */
+import { AgentUnderTest } from "../datapath/agent/agent-fixture.ts";
+import { tunnelKinds } from "../datapath/agent/variant.ts";
+import { damaged, Random, randomFrame, randomPacket } from "../datapath/fuzz-fixture.ts";
+import { agentReasons } from "../datapath/reasons.ts";
+import { type ReferenceAgent, referenceAgent } from "../datapath/reference/agent.ts";
+import { defaultTunnels } from "../model/model.ts";
+import { formatIp, type IpAddress, ip } from "../net/address.ts";
+import { type IpPrefix, maskedPrefix, wholePrefix } from "../net/prefix.ts";
+import { bare, eth, type LinkLayer } from "../packet/build.ts";
+import { formatPacket } from "../packet/format.ts";
+import {
+  ETH_P_8021AD,
+  ETH_P_8021Q,
+  ETH_P_IP,
+  ETH_P_IPV6,
+  Ethernet,
+  IPPROTO_GRE,
+  IPPROTO_IPIP,
+  Ipv4,
+  Ipv6,
+} from "../packet/headers.ts";
+import { DIRECTOR_MAC, ROUTER_MAC } from "./director-fixture.ts";
+import type { FuzzResult } from "./director-fuzz-fixture.ts";
+
+/** Packets that meet one configuration. */
+const PACKETS_PER_WORLD = 4000;
+/** How often a built packet is used: once whole, then damaged anew. */
+const USES = 4;
+const EXAMPLES_MAX = 5;
+
+/** Runs `packets` packets. `progress` is told after each configuration. */
+export function fuzzAgent(
+  options: { readonly packets: number; readonly seed: number },
+  progress: (done: number, differences: number) => void = () => {},
+): FuzzResult {
+  const reasons = new Map<string, number>();
+  const examples: string[] = [];
+  let [done, differences] = [0, 0];
+  for (let world = 0; done < options.packets; world += 1) {
+    const count = Math.min(PACKETS_PER_WORLD, options.packets - done);
+    for (const difference of fuzzWorld((options.seed + world) >>> 0, count, reasons)) {
+      differences += 1;
+      if (examples.length < EXAMPLES_MAX) examples.push(difference);
+    }
+    done += count;
+    progress(done, differences);
+  }
+  return { packets: done, differences, examples, reasons };
+}
+
+function fuzzWorld(seed: number, count: number, reasons: Map<string, number>): readonly string[] {
+  const random = new Random(seed);
+  const world = randomWorld(random);
+  using agent = new AgentUnderTest(world);
+  const expect = referenceAgent(world);
+  const tally = agentReasons.map(() => [0n, 0n]);
+  const differences: string[] = [];
+  let base = randomInput(random, world);
+  for (let index = 0; index < count; index += 1) {
+    if (index % USES === 0) base = randomInput(random, world);
+    const input = index % USES === 0 ? base : damaged(random, base);
+    const expected = expect(input);
+    const { verdict, packet } = agent.testRun.run(input);
+    const isSame =
+      verdict === expected.verdict &&
+      (expected.packet === null || Buffer.compare(packet, expected.packet) === 0);
+    if (!isSame) {
+      differences.push(
+        [
+          `configuration ${seed}, packet ${index}:`,
+          formatPacket(input),
+          `the program: verdict ${verdict}`,
+          formatPacket(packet),
+          `the reference: ${expected.reason}, verdict ${expected.verdict}`,
+          expected.packet === null ? "" : formatPacket(expected.packet),
+        ].join("\n"),
+      );
+    }
+    const row = tally[agentReasons.findIndex(({ name }) => name === expected.reason)] ?? [];
+    row[0] = (row[0] ?? 0n) + 1n;
+    row[1] = (row[1] ?? 0n) + BigInt(input.length);
+    reasons.set(expected.reason, (reasons.get(expected.reason) ?? 0) + 1);
+  }
+  const counted = [...agent.counters()];
+  if (differences.length === 0 && counted.join() !== tally.flat().join()) {
+    const wrong = agentReasons.filter((_, index) => counted[index * 2] !== tally[index]?.[0]);
+    differences.push(`configuration ${seed}: counters of ${wrong.map(({ name }) => name).join()}`);
+  }
+  return differences;
+}
+
+const OWN = { 4: "203.0.113.12", 6: "2001:db8:21::12" } as const;
+const families = [4, 6] as const;
+
+function randomWorld(random: Random): ReferenceAgent {
+  const vips = Array.from({ length: 1 + random.below(6) }, () => randomVip(random));
+  const named = (family: 4 | 6): readonly IpAddress[] =>
+    vips.flatMap((vip) => (vip.address.family === family ? [vip.address] : []));
+  return {
+    vips,
+    directors: [ip("198.51.100.1"), ip("2001:db8:20::1")].slice(random.below(2)),
+    tunnels: random.chance(0.5)
+      ? defaultTunnels
+      : { ...defaultTunnels, fouPort: 1, fouPortIpv6: 65_535, guePort: 256 },
+    dscp: families.flatMap((family) =>
+      random.chance(0.4) && named(family).length > 0
+        ? [{ address: ip(OWN[family]), vips: named(family) }]
+        : [],
+    ),
+    vlanTags: random.pick([0, 0, 1, 2]),
+  };
+}
+
+function randomVip(random: Random): IpPrefix {
+  const address = randomAddress(random, random.pick(families));
+  if (random.chance(0.7)) return wholePrefix(address);
+  const lengths = address.family === 4 ? [8, 16, 24, 31] : [32, 48, 64, 127];
+  return maskedPrefix({ address, length: random.pick(lengths) });
+}
+
+/** Few, near each other: prefixes have some of them and not others. */
+function randomAddress(random: Random, family: 4 | 6): IpAddress {
+  const low = random.below(4);
+  return family === 4
+    ? ip(`192.0.${random.below(2)}.${low}`)
+    : ip(`2001:db8:${random.below(2)}::${low}`);
+}
+
+function randomInput(random: Random, world: ReferenceAgent): Uint8Array {
+  let link: LinkLayer = eth(ROUTER_MAC, DIRECTOR_MAC);
+  if (random.chance(0.02)) return randomFrame(random, link);
+  for (let tags = random.below(world.vlanTags + 1); tags > 0; tags -= 1) {
+    link = link.vlan(random.below(4096), { tagType: random.pick([ETH_P_8021Q, ETH_P_8021AD]) });
+  }
+  const isReaddressed = random.chance(0.25);
+  const destination = (family: 4 | 6): string => {
+    if (isReaddressed) return OWN[family];
+    const own = world.vips.filter((vip) => vip.address.family === family);
+    if (own.length === 0 || random.chance(0.2)) return formatIp(randomAddress(random, family));
+    const { address } = random.pick(own);
+    return formatIp(address);
+  };
+  const ends = {
+    sources: CLIENTS,
+    destinations: { ipv4: [destination(4)], ipv6: [destination(6)] },
+    ports: [80, 443, 53],
+  };
+  // By dscp, or as it is.
+  if (isReaddressed) return withCodePoint(random, randomPacket(random, link, ends));
+  if (random.chance(0.05)) return randomPacket(random, link, ends);
+  const isKnown = random.chance(0.85);
+  const marks = random.below(256);
+  const directors = world.directors.map(formatIp);
+  const source = (isIpv6: boolean, stranger: string): string => {
+    const known = directors.find((text) => text.includes(":") === isIpv6);
+    return isKnown && known !== undefined ? known : stranger;
+  };
+  const outer = random.chance(0.5)
+    ? link.ipv4(source(false, "198.51.100.9"), OWN[4], {
+        tos: marks,
+        ...(random.chance(0.03) ? { options: random.bytes(4) } : {}),
+      })
+    : link.ipv6(source(true, "2001:db8:20::9"), OWN[6], {
+        versionClassFlow: (0x60000000 | (marks << 20)) >>> 0,
+      });
+  const kind = random.pick(tunnelKinds);
+  if (kind === "ipip") {
+    const nested = random.chance(0.05) ? outer.ipv4("192.0.2.1", destination(4)) : outer;
+    return randomPacket(random, nested, ends);
+  }
+  const inner = randomPacket(random, bare(), ends);
+  const isIpv4 = (inner[0] ?? 0) >> 4 === 4;
+  const { fouPort, fouPortIpv6, guePort } = world.tunnels;
+  const protocol = isIpv4 ? IPPROTO_IPIP : 41;
+  switch (kind) {
+    case "gre": {
+      const etherType = isIpv4 ? [0x08, 0x00] : [0x86, 0xdd];
+      return outer.raw(IPPROTO_GRE, Uint8Array.of(0, 0, ...etherType, ...inner));
+    }
+    case "fou": {
+      const destinationPort = isIpv4 ? fouPort : fouPortIpv6;
+      return outer.udp({ sourcePort: 50_000, destinationPort }, inner);
+    }
+    case "gue": {
+      const ports = { sourcePort: 50_000, destinationPort: guePort, checksum: 0 };
+      return outer.udp(ports, Uint8Array.of(0, protocol, 0, 0, ...inner));
+    }
+  }
+}
+
+/** Mostly a code point that names something; behind tags the frame stays as it is. */
+function withCodePoint(random: Random, frame: Uint8Array): Uint8Array {
+  if (random.chance(0.2)) return frame;
+  const at = Ethernet.size;
+  const trafficClass = ((1 + random.below(4)) << 2) | random.below(4);
+  switch (Ethernet.read(frame).etherType) {
+    case ETH_P_IP:
+      Ipv4.write(frame, { tos: trafficClass }, at);
+      break;
+    case ETH_P_IPV6:
+      Ipv6.write(frame, { versionClassFlow: (0x60000000 | (trafficClass << 20)) >>> 0 }, at);
+      break;
+  }
+  return frame;
+}
+
+const CLIENTS = {
+  ipv4: ["192.0.2.99", "203.0.113.77", "0.0.0.0", "255.255.255.255"],
+  ipv6: ["2001:db8:c::99", "2001:db8:ffff::1", "::"],
+};
