@@ -1,11 +1,12 @@
 /** The agent's API: HTTP and JSON, one route. It tells, it changes nothing. */
 import { Hono } from "hono";
+import type { AttachMode } from "../apply/generation.ts";
 import { problem } from "./problem.ts";
 import type { Traffic } from "./traffic.ts";
 
 export interface AgentInterfaceStatus {
   readonly name: string;
-  readonly mode: "native" | "generic";
+  readonly mode: AttachMode;
 }
 
 export interface AgentStatus {

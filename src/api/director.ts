@@ -11,6 +11,7 @@ import {
   type Forwarding,
   type Protocol,
 } from "../model/model.ts";
+import type { AttachMode } from "../apply/generation.ts";
 import { problem } from "./problem.ts";
 import type { Traffic } from "./traffic.ts";
 
@@ -44,7 +45,7 @@ export interface ServiceStatus extends Traffic {
 
 export interface InterfaceStatus {
   readonly name: string;
-  readonly mode: "native" | "generic";
+  readonly mode: AttachMode;
   readonly verifiedInstructions: number;
   readonly xlatedBytes: number;
   /** VLAN tags that the program looks behind. */

@@ -3,46 +3,52 @@
  * The maps are filled before a packet sees them, and never change after: other directors or VIPs
  * are another run.
  */
-import type { ProgramImage } from "../bpf/image.ts";
+import type { MapSpec } from "../bpf/image.ts";
 import { compile } from "../bpf/program.ts";
 import { CounterMemory, type CounterValue } from "../datapath/counter-memory.ts";
-import { addressKey, agentMaps, Present } from "../datapath/agent/maps.ts";
-import { agentProgram } from "../datapath/agent/program.ts";
+import {
+  agentEntries,
+  type AgentTables,
+  agentVariant,
+  mapsOf,
+} from "../datapath/agent/contents.ts";
+import { agentMaps } from "../datapath/agent/maps.ts";
+import { agentProgram, agentTcProgram } from "../datapath/agent/program.ts";
 import { agentReasons, type AgentReason } from "../datapath/reasons.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
 import type { BpfMap } from "../kernel/maps.ts";
 import { possibleCpuLimit } from "../kernel/possible-cpus.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
-import type { AgentConfig, XdpMode } from "../model/model.ts";
-import type { IpAddress } from "../net/address.ts";
-import { type Attachment, Generation, ownLinks } from "./generation.ts";
+import type { AgentMode } from "../model/model.ts";
+import { type Attachment, type Forms, Generation, ownLinks } from "./generation.ts";
 
 export class AgentDatapath {
   readonly #folder: string;
   readonly #generation: Generation;
-  readonly #image: ProgramImage;
+  readonly #forms: Forms;
   readonly #counters: CounterMemory;
 
   /**
-   * Makes and fills the maps of a new generation below `folder`.
+   * Makes and fills the maps of a new generation below `folder`. The program looks behind so many
+   * VLAN tags.
    * @throws {KernelError} and nothing stays
    */
-  constructor(
-    folder: string,
-    config: Pick<AgentConfig, "vips" | "directors">,
-    kernel: KernelProcess,
-  ) {
+  constructor(folder: string, tables: AgentTables, vlanTags: number, kernel: KernelProcess) {
     this.#folder = folder;
     this.#generation = Generation.create(folder, kernel);
     try {
       const maps = agentMaps(possibleCpuLimit());
-      using directors = this.#generation.createMap(maps.directors);
-      using vips = this.#generation.createMap(maps.vips);
-      fill(directors, config.directors);
-      fill(vips, config.vips);
-      using counters = this.#generation.createMap(maps.counters.map);
+      const variant = agentVariant(maps, tables, vlanTags);
+      using stack = new DisposableStack();
+      const made = new Map<MapSpec, BpfMap>();
+      for (const spec of mapsOf(variant)) {
+        made.set(spec, stack.use(this.#generation.createMap(spec)));
+      }
+      for (const { map, key, value } of agentEntries(maps, tables))
+        made.get(map)?.update(key, value);
+      const counters = made.get(maps.counters.map) as BpfMap;
       this.#counters = new CounterMemory(counters, maps.counters);
-      this.#image = compile(agentProgram(maps));
+      this.#forms = { xdp: compile(agentProgram(variant)), tc: compile(agentTcProgram(variant)) };
     } catch (error) {
       this.#generation.discard();
       throw error;
@@ -53,8 +59,8 @@ export class AgentDatapath {
    * Attaches to `link`; see `Generation.attach`.
    * @throws {KernelError}
    */
-  attach(link: Link, wanted: XdpMode): Promise<Attachment> {
-    return this.#generation.attach(this.#image, link, wanted);
+  attach(link: Link, wanted: AgentMode): Promise<Attachment> {
+    return this.#generation.attach(this.#forms, link, wanted);
   }
 
   /** Interfaces that run a program of this instance now. */
@@ -82,8 +88,4 @@ export class AgentDatapath {
   close(): void {
     this.#counters.close();
   }
-}
-
-function fill(map: BpfMap, addresses: readonly IpAddress[]): void {
-  for (const address of addresses) map.update(addressKey(address), Present.encode({ present: 1 }));
 }

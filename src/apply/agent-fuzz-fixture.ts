@@ -2,7 +2,7 @@
  * The agent's program against its reference: random configurations, random and damaged packets, and for
  * each the verdict, the bytes that the host gets, and every counter.
  */
-import { AgentUnderTest } from "../datapath/agent/agent-fixture.ts";
+import { type AgentFormName, AgentUnderTest } from "../datapath/agent/agent-fixture.ts";
 import { tunnelKinds } from "../datapath/agent/variant.ts";
 import { damaged, Random, randomFrame, randomPacket } from "../datapath/fuzz-fixture.ts";
 import { agentReasons } from "../datapath/reasons.ts";
@@ -10,7 +10,7 @@ import { type ReferenceAgent, referenceAgent } from "../datapath/reference/agent
 import { defaultTunnels } from "../model/model.ts";
 import { formatIp, type IpAddress, ip } from "../net/address.ts";
 import { type IpPrefix, maskedPrefix, wholePrefix } from "../net/prefix.ts";
-import { bare, eth, type LinkLayer } from "../packet/build.ts";
+import { bare, eth, type LinkLayer, padTo } from "../packet/build.ts";
 import { formatPacket } from "../packet/format.ts";
 import {
   ETH_P_8021AD,
@@ -31,18 +31,21 @@ const PACKETS_PER_WORLD = 4000;
 /** How often a built packet is used: once whole, then damaged anew. */
 const USES = 4;
 const EXAMPLES_MAX = 5;
+/** Ethernet and an IPv6 header (net/bpf/test_run.c). */
+const LEAST_BUFFER = 54;
 
 /** Runs `packets` packets. `progress` is told after each configuration. */
 export function fuzzAgent(
-  options: { readonly packets: number; readonly seed: number },
+  options: { readonly packets: number; readonly seed: number; readonly form?: AgentFormName },
   progress: (done: number, differences: number) => void = () => {},
 ): FuzzResult {
+  const { form = "xdp" } = options;
   const reasons = new Map<string, number>();
   const examples: string[] = [];
   let [done, differences] = [0, 0];
   for (let world = 0; done < options.packets; world += 1) {
     const count = Math.min(PACKETS_PER_WORLD, options.packets - done);
-    for (const difference of fuzzWorld((options.seed + world) >>> 0, count, reasons)) {
+    for (const difference of fuzzWorld((options.seed + world) >>> 0, count, form, reasons)) {
       differences += 1;
       if (examples.length < EXAMPLES_MAX) examples.push(difference);
     }
@@ -52,19 +55,27 @@ export function fuzzAgent(
   return { packets: done, differences, examples, reasons };
 }
 
-function fuzzWorld(seed: number, count: number, reasons: Map<string, number>): readonly string[] {
+function fuzzWorld(
+  seed: number,
+  count: number,
+  form: AgentFormName,
+  reasons: Map<string, number>,
+): readonly string[] {
   const random = new Random(seed);
-  const world = randomWorld(random);
-  using agent = new AgentUnderTest(world);
+  // A socket buffer has its tag beside the frame, where no packet that is made here has one.
+  const world = { ...randomWorld(random), ...(form === "tc" && { vlanTags: 0 }) };
+  using agent = new AgentUnderTest(world, form);
   const expect = referenceAgent(world);
   const tally = agentReasons.map(() => [0n, 0n]);
   const differences: string[] = [];
   let base = randomInput(random, world);
   for (let index = 0; index < count; index += 1) {
     if (index % USES === 0) base = randomInput(random, world);
-    const input = index % USES === 0 ? base : damaged(random, base);
+    let input = index % USES === 0 ? base : damaged(random, base);
+    // The kernel makes no socket buffer of less.
+    if (form === "tc" && input.length < LEAST_BUFFER) input = padTo(input, LEAST_BUFFER);
     const expected = expect(input);
-    const { verdict, packet } = agent.testRun.run(input);
+    const { verdict, packet } = agent.send(input);
     const isSame =
       verdict === expected.verdict &&
       (expected.packet === null || Buffer.compare(packet, expected.packet) === 0);

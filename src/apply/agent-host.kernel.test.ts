@@ -7,7 +7,9 @@ import { after, test } from "node:test";
 import { makeVeth, skip } from "../kernel/kernel-fixture.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
 import { readSysctl, writeSysctl } from "../kernel/sysctl.ts";
-import { formatIp, ip } from "../net/address.ts";
+import { vip } from "../model/service-fixture.ts";
+import { formatIp } from "../net/address.ts";
+import { formatPrefix } from "../net/prefix.ts";
 import { agentSysctlKey } from "../plan/agent-sysctls.ts";
 import { applyAgentHost, restoreAgentHost } from "./agent-host.ts";
 import { nothingChanged, readAgentState, writeAgentState } from "./agent-state.ts";
@@ -17,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), "carom-agent-host-"));
 after(() => rmSync(folder, { recursive: true }));
 const stateFile = join(folder, "agent.json");
 
-const VIP = ip("203.0.113.200");
+const VIP = vip("203.0.113.200");
 const ARP_IGNORE = agentSysctlKey("car0", "arp_ignore");
 const wanted = { stateFile, interfaces: ["car0"], vips: [VIP] };
 
@@ -63,7 +65,7 @@ test("applyAgentHost() that cannot record what it does, does nothing", options, 
 test("applyAgentHost() records a change before it is made", options, () => {
   using rtnetlink = world();
   // No interface can have a multicast address: the kernel refuses after the sysctls were set.
-  const refused = { ...wanted, vips: [VIP, ip("ff02::1")] };
+  const refused = { ...wanted, vips: [VIP, vip("ff02::1")] };
   assert.throws(() => applyAgentHost(refused, rtnetlink), /Cannot add address ff02::1\/128/);
   assert.equal(readSysctl(ARP_IGNORE), "1");
   const { sysctls, vips } = readAgentState(stateFile);
@@ -71,7 +73,7 @@ test("applyAgentHost() records a change before it is made", options, () => {
     sysctls.map(({ original, set }) => `${original} > ${set}`),
     ["0 > 1", "0 > 2"],
   );
-  assert.deepEqual(vips.map(formatIp), ["203.0.113.200", "ff02::1"]);
+  assert.deepEqual(vips.map(formatPrefix), ["203.0.113.200", "ff02::1"]);
   assert.equal(restoreAgentHost(stateFile, rtnetlink).length, 3);
   assert.equal(readSysctl(ARP_IGNORE), "0");
 });
@@ -83,7 +85,7 @@ test(
     using rtnetlink = world();
     if (rtnetlink.link("car1") === undefined) makeVeth("car1");
     applyAgentHost(wanted, rtnetlink);
-    const other = { stateFile, interfaces: ["car1"], vips: [ip("203.0.113.201")] };
+    const other = { stateFile, interfaces: ["car1"], vips: [vip("203.0.113.201")] };
     const kinds = applyAgentHost(other, rtnetlink).map(({ kind }) => kind);
     assert.deepEqual(kinds, [
       "sysctl set",

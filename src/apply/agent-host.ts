@@ -7,7 +7,8 @@ import type { SysctlKey } from "../kernel/sysctl.ts";
 import { formatSysctl, readSysctl, writeSysctl } from "../kernel/sysctl.ts";
 import { NetlinkError } from "../kernel/netlink.ts";
 import type { Rtnetlink } from "../kernel/rtnetlink.ts";
-import type { IpAddress } from "../net/address.ts";
+import { type NewRoute, RT_TABLE_LOCAL } from "../kernel/rtnetlink-routes.ts";
+import { type IpPrefix, isWhole } from "../net/prefix.ts";
 import {
   agentSettings,
   agentSysctlKey,
@@ -16,7 +17,7 @@ import {
   type SysctlChange,
   type SysctlReading,
 } from "../plan/agent-sysctls.ts";
-import { formatVip, planVips, vipPrefixLength } from "../plan/agent-vips.ts";
+import { formatVip, ownPrefixes, planVips } from "../plan/agent-vips.ts";
 import { nothingChanged, readAgentState, writeAgentState } from "./agent-state.ts";
 
 /** What was done, or could not be; `text` says it as the end of a sentence, for people. */
@@ -28,7 +29,7 @@ export interface HostStep {
 export interface AgentHostOptions {
   readonly stateFile: string;
   readonly interfaces: readonly string[];
-  readonly vips: readonly IpAddress[];
+  readonly vips: readonly IpPrefix[];
 }
 
 /**
@@ -44,7 +45,9 @@ export function applyAgentHost(options: AgentHostOptions, rtnetlink: Rtnetlink):
   const [problem] = sysctls.problems;
   if (problem !== undefined) throw new Error(problem);
   const loopback = loopbackOf(rtnetlink);
-  const vips = planVips(options.vips, state.vips, rtnetlink.addresses(), loopback);
+  const routes = rtnetlink.routes(RT_TABLE_LOCAL);
+  const present = ownPrefixes(rtnetlink.addresses(), routes, loopback);
+  const vips = planVips(options.vips, state.vips, present);
 
   const changes = [sysctls.write, sysctls.restore, vips.add, vips.remove];
   const isRecorded =
@@ -121,28 +124,39 @@ function restoreSysctl(change: SysctlChange): HostStep[] {
 }
 
 /** Whether it was added: somebody may have been faster. */
-function addVip(rtnetlink: Rtnetlink, loopback: number, vip: IpAddress): boolean {
-  return unless("EEXIST", () =>
+function addVip(rtnetlink: Rtnetlink, loopback: number, vip: IpPrefix): boolean {
+  const { address, length } = vip;
+  return unless("EEXIST", () => {
+    if (!isWhole(vip)) return rtnetlink.addRoute(localRoute(loopback, vip));
     rtnetlink.addAddress({
       ifindex: loopback,
-      address: vip,
-      prefixLength: vipPrefixLength(vip),
+      address,
+      prefixLength: length,
       // Usable at once; on lo nobody else could have it.
-      flags: vip.family === 6 ? ["nodad"] : [],
-    }),
-  );
+      flags: address.family === 6 ? ["nodad"] : [],
+    });
+  });
 }
 
 /** Whether it was there. */
-function deleteVip(rtnetlink: Rtnetlink, loopback: number, vip: IpAddress): boolean {
+function deleteVip(rtnetlink: Rtnetlink, loopback: number, vip: IpPrefix): boolean {
+  const { address, length } = vip;
+  if (!isWhole(vip)) {
+    return unless("ESRCH", () => rtnetlink.deleteRoute(localRoute(loopback, vip)));
+  }
   return unless("EADDRNOTAVAIL", () =>
-    rtnetlink.deleteAddress({
-      ifindex: loopback,
-      address: vip,
-      prefixLength: vipPrefixLength(vip),
-    }),
+    rtnetlink.deleteAddress({ ifindex: loopback, address, prefixLength: length }),
   );
 }
+
+/** Makes every address of a prefix this host's own. */
+const localRoute = (loopback: number, destination: IpPrefix): NewRoute => ({
+  destination,
+  type: "local",
+  scope: "host",
+  table: RT_TABLE_LOCAL,
+  nextHops: [{ ifindex: loopback }],
+});
 
 function unless(code: string, change: () => void): boolean {
   try {
@@ -160,7 +174,7 @@ function loopbackOf(rtnetlink: Rtnetlink): number {
   return link.ifindex;
 }
 
-const onLo = (vip: IpAddress): string => `${formatVip(vip)} on lo`;
+const onLo = (vip: IpPrefix): string => `${formatVip(vip)} on lo`;
 
 const changeText = (key: SysctlKey, from: string, to: string): string =>
   `${formatSysctl(key)} from ${from} to ${to}`;

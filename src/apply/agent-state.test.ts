@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { ip } from "../net/address.ts";
+import { vip } from "../model/service-fixture.ts";
 import { type AgentState, nothingChanged, readAgentState, writeAgentState } from "./agent-state.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "carom-agent-state-"));
@@ -12,7 +12,7 @@ const file = join(folder, "run/agent.json");
 
 const state: AgentState = {
   sysctls: [{ key: ["net", "ipv4", "conf", "eth0.10", "arp_ignore"], original: "0", set: "1" }],
-  vips: [ip("203.0.113.200"), ip("2001:db8:f::200")],
+  vips: [vip("203.0.113.200"), vip("2001:db8:f::200"), vip("198.18.0.0/15")],
 };
 
 test("readAgentState() gives what writeAgentState() wrote, and nothing without a file", () => {
@@ -31,7 +31,7 @@ const sysctl = (key: readonly string[]): string =>
 const broken: readonly (readonly [name: string, text: string])[] = [
   ["an empty file", ""],
   ["another version", '{ "version": 2, "sysctls": [], "vips": [] }'],
-  ["no address", '{ "version": 1, "sysctls": [], "vips": ["eth0"] }'],
+  ["no address or prefix", '{ "version": 1, "sysctls": [], "vips": ["eth0"] }'],
   ["a sysctl that no agent sets", sysctl(["kernel", "ipv4", "conf", "eth0", "modprobe"])],
   ["a sysctl outside /proc/sys", sysctl(["net", "ipv4", "conf", "..", "arp_ignore"])],
 ];

@@ -15,13 +15,13 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
-import { formatIp, type IpAddress, parseIp } from "../net/address.ts";
+import { formatPrefix, type IpPrefix, parsePrefix } from "../net/prefix.ts";
 import type { SysctlChange } from "../plan/agent-sysctls.ts";
 
 export interface AgentState {
   readonly sysctls: readonly SysctlChange[];
-  /** On `lo`, 32 or 128 bits each. */
-  readonly vips: readonly IpAddress[];
+  /** On `lo`: addresses, and prefixes by local routes. */
+  readonly vips: readonly IpPrefix[];
 }
 
 export const nothingChanged: AgentState = { sysctls: [], vips: [] };
@@ -43,10 +43,10 @@ const File = z.strictObject({
     }),
   ),
   vips: z.array(
-    z.string().transform((text, context): IpAddress => {
-      const address = parseIp(text);
-      if (address !== undefined) return address;
-      context.addIssue(`"${text}" is no address`);
+    z.string().transform((text, context): IpPrefix => {
+      const prefix = parsePrefix(text);
+      if (prefix !== undefined) return prefix;
+      context.addIssue(`"${text}" is no address or prefix`);
       return z.NEVER;
     }),
   ),
@@ -83,7 +83,7 @@ export function writeAgentState(file: string, state: AgentState): void {
     return;
   }
   mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
-  const record = { version: 1, sysctls: state.sysctls, vips: state.vips.map(formatIp) };
+  const record = { version: 1, sysctls: state.sysctls, vips: state.vips.map(formatPrefix) };
   const next = `${file}.next`;
   const fd = openSync(next, "w", 0o600);
   try {

@@ -101,7 +101,7 @@ export class DirectorDatapath {
     for (const [index, { variant, without }] of reductions.entries()) {
       try {
         const image = compile(directorProgram(variant));
-        const attachment = await this.#generation.attach(image, link, mode);
+        const attachment = await this.#generation.attach({ xdp: image }, link, mode);
         return { ...attachment, vlanTags: variant.vlanTags, without, refusal };
       } catch (error) {
         const isLast = index === reductions.length - 1;

@@ -12,21 +12,30 @@ import type { MapSpec, ProgramImage } from "../bpf/image.ts";
 import { KernelError } from "../kernel/errors.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
 import type { LoadedProgram } from "../kernel/kernel-process-protocol.ts";
-import { openLink, type XdpMode } from "../kernel/links.ts";
+import { AttachType, openLink, type XdpMode } from "../kernel/links.ts";
 import { type BpfMap, createMap } from "../kernel/maps.ts";
 import { listPins, makePinDirectory, pin, removePin } from "../kernel/pins.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
-import type { XdpMode as WantedMode } from "../model/model.ts";
+import type { AgentMode as WantedMode } from "../model/model.ts";
 
 /** A program on an interface. */
 export interface Attachment extends LoadedProgram {
   readonly interface: string;
   readonly ifindex: number;
-  readonly mode: XdpMode;
+  readonly mode: AttachMode;
   /** Took over the link of the run before: no packet was without a program. */
   readonly takenOver: boolean;
-  /** Why native mode was not to be had, where generic runs instead. */
+  /** Why native mode was not to be had, where another runs instead. */
   readonly fallback: string | null;
+}
+
+/** By XDP in the driver or behind it, or by TC. */
+export type AttachMode = XdpMode | "tc";
+
+/** A program in its forms: over XDP frames, and over socket buffers if there is one. */
+export interface Forms {
+  readonly xdp: ProgramImage;
+  readonly tc?: ProgramImage;
 }
 
 export class Generation {
@@ -66,43 +75,71 @@ export class Generation {
   /**
    * Loads a program and makes it the one that runs on `link`: in place of the run before's, unless
    * that runs in another mode than an explicit `wanted`. Then the interface is without a program for
-   * as long as it takes.
+   * as long as it takes. `auto` is native, else TC if there is such a form, else generic.
    * @throws {KernelError}
    */
-  async attach(image: ProgramImage, link: Link, wanted: WantedMode): Promise<Attachment> {
+  async attach(forms: Forms, link: Link, wanted: WantedMode): Promise<Attachment> {
     const { ifindex } = link;
     const programPin = `${this.#folder}/${this.#name}/program_${ifindex}`;
     const linkPin = `${this.#folder}/${linkName(ifindex)}`;
-    const loaded = await this.#kernel.loadProgram({ image, maps: this.#mapPins, pin: programPin });
-    const known = { ...loaded, interface: link.name, ifindex };
-    const before = modeOf(link, ownLinks(this.#folder));
+    const load = async (mode: AttachMode): Promise<Omit<Attachment, "takenOver" | "fallback">> => {
+      const image = mode === "tc" ? forms.tc : forms.xdp;
+      if (image === undefined) throw new RangeError(`There is no program for mode ${mode}`);
+      const maps = this.#mapPins;
+      const loaded = await this.#kernel.loadProgram({ image, maps, pin: programPin });
+      return { ...loaded, interface: link.name, ifindex, mode };
+    };
+    const before = modeOf(link, this.#folder);
     const previousPin = this.#previousProgram(ifindex);
     if (before !== null && (wanted === "auto" || wanted === before)) {
+      const loaded = await load(before);
       await this.#kernel.replaceProgram({ linkPin, programPin });
       if (previousPin !== null) {
         this.#undoing.push(() => this.#kernel.replaceProgram({ linkPin, programPin: previousPin }));
       }
-      return { ...known, mode: before, takenOver: true, fallback: null };
+      return { ...loaded, takenOver: true, fallback: null };
     }
+    let loaded = await load(wanted === "auto" ? "native" : wanted);
     // A device made anew may get the index of one that is gone, and finds its dead link.
     if (before === null) removePin(linkPin);
     else await this.#kernel.detach({ linkPin });
     if (before !== null && previousPin !== null) {
-      const again = { ifindex, programPin: previousPin, linkPin, mode: before };
-      this.#undoing.push(() => this.#kernel.attachXdp(again));
+      this.#undoing.push(() => this.#attachAs(before, ifindex, previousPin, linkPin));
     }
-    const attach = async (mode: XdpMode, fallback: string | null): Promise<Attachment> => {
-      await this.#kernel.attachXdp({ ifindex, programPin, linkPin, mode });
+    const attach = async (fallback: string | null): Promise<Attachment> => {
+      await this.#attachAs(loaded.mode, ifindex, programPin, linkPin);
       this.#undoing.push(() => this.#kernel.detach({ linkPin }));
-      return { ...known, mode, takenOver: false, fallback };
+      return { ...loaded, takenOver: false, fallback };
     };
-    if (wanted !== "auto") return attach(wanted, null);
-    try {
-      return await attach("native", null);
-    } catch (error) {
-      if (!(error instanceof KernelError) || error.code !== "LINK_CREATE") throw error;
-      return attach("generic", error.message);
+    if (wanted !== "auto") return attach(null);
+    const refusals: string[] = [];
+    const modes: readonly AttachMode[] = [
+      "native",
+      ...(forms.tc ? ["tc" as const] : []),
+      "generic",
+    ];
+    for (const mode of modes) {
+      if (mode !== "native") loaded = await load(mode);
+      try {
+        return await attach(refusals.length === 0 ? null : refusals.join("; "));
+      } catch (error) {
+        const isLast = mode === modes.at(-1);
+        if (isLast || !(error instanceof KernelError) || error.code !== "LINK_CREATE") throw error;
+        refusals.push(error.message);
+      }
     }
+    throw new RangeError("There is no mode to attach in");
+  }
+
+  async #attachAs(
+    mode: AttachMode,
+    ifindex: number,
+    programPin: string,
+    linkPin: string,
+  ): Promise<void> {
+    const where = { ifindex, programPin, linkPin };
+    if (mode === "tc") await this.#kernel.attachTcx({ ...where, direction: "ingress" });
+    else await this.#kernel.attachXdp({ ...where, mode });
   }
 
   /**
@@ -159,8 +196,10 @@ export function ownLinks(folder: string): ReadonlySet<number> {
 }
 
 /** The mode in which this folder's link runs on an interface; `null` when none does. */
-function modeOf(link: Link, own: ReadonlySet<number>): XdpMode | null {
-  if (!own.has(link.ifindex)) return null;
+function modeOf(link: Link, folder: string): AttachMode | null {
+  if (!ownLinks(folder).has(link.ifindex)) return null;
+  using own = openLink(`${folder}/${linkName(link.ifindex)}`);
+  if (own.info().attachType === AttachType.BPF_TCX_INGRESS) return "tc";
   return link.xdp.some(({ mode }) => mode === "generic") ? "generic" : "native";
 }
 

@@ -22,6 +22,8 @@ import { Rtnetlink } from "../kernel/rtnetlink.ts";
 import { type RtnetlinkEvent, RtnetlinkEvents } from "../kernel/rtnetlink-events.ts";
 import type { AgentConfig } from "../model/model.ts";
 import { formatIp } from "../net/address.ts";
+import { formatPrefix } from "../net/prefix.ts";
+import { vlanTagsFor } from "../plan/vlan.ts";
 import { refuseAgent } from "./agent-start.ts";
 import { agentStateFile, pinFolder } from "./instance.ts";
 import type { Logger } from "./log.ts";
@@ -108,7 +110,7 @@ export class Agent {
         name,
         mode,
       })),
-      vips: vips.map(formatIp),
+      vips: vips.map(formatPrefix),
       directors: directors.map(formatIp),
       reasons: Object.fromEntries(reasons.map(([name, counter]) => [name, trafficOf(counter)])),
     };
@@ -148,7 +150,8 @@ export class Agent {
   async #run(): Promise<void> {
     const config = this.#config;
     this.#api.use(agentApi(() => this.status()));
-    this.#datapath = new AgentDatapath(this.#folder, config, this.#kernel);
+    const vlanTags = vlanTagsFor(config.vlanTags, config.interfaces, this.#rtnetlink.links());
+    this.#datapath = new AgentDatapath(this.#folder, config, vlanTags, this.#kernel);
     this.#events = RtnetlinkEvents.open((event) => this.#onEvent(event));
     this.#report(this.#applyHost(), "info");
     await this.#attach(this.#datapath);
@@ -163,7 +166,7 @@ export class Agent {
 
   /** Attaches to the configured interfaces that are there and have no program of this run. */
   async #attach(datapath: AgentDatapath): Promise<void> {
-    const { interfaces, xdpMode } = this.#config;
+    const { interfaces, mode: wanted } = this.#config;
     for (const name of interfaces) {
       const link = this.#rtnetlink.link(name);
       if (link === undefined) {
@@ -181,13 +184,14 @@ export class Agent {
       this.#missing.delete(name);
       const known = this.#attachments.get(name)?.ifindex === link.ifindex;
       if (known && datapath.attached().has(link.ifindex)) continue;
-      const attachment = await datapath.attach(link, xdpMode);
+      const attachment = await datapath.attach(link, wanted);
       this.#attachments.set(name, attachment);
       const { mode, takenOver, fallback, verifiedInstructions } = attachment;
       this.#log.info({ interface: name, mode, takenOver, verifiedInstructions }, "attached");
-      if (xdpMode === "auto" && mode === "generic") {
+      if (wanted === "auto" && mode !== "native") {
         const why = fallback ?? "taken over as it was; stop the agent and start it to try again";
-        this.#log.warn({ interface: name, why }, "generic XDP, slower");
+        const what = mode === "tc" ? "TC instead of native XDP, slower" : "generic XDP, slower";
+        this.#log.warn({ interface: name, why }, what);
       }
     }
     await datapath.removeOthers(

@@ -83,7 +83,8 @@ export function randomPacket(
     versionClassFlow: (0x60000000 | random.below(1 << 28)) >>> 0,
     hopLimit: random.below(256),
   });
-  if (random.chance(0.1)) {
+  // Up to more than a director follows.
+  for (let left = random.chance(0.1) ? random.pick([1, 1, 2, 4, 5]) : 0; left > 0; left -= 1) {
     network = network.extension(random.pick([IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS]));
   }
   if (random.chance(0.08)) {

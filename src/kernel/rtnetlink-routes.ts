@@ -24,6 +24,7 @@ export const RTNLGRP_IPV6_ROUTE = 11;
 
 /** The table that `ip route` shows. */
 export const RT_TABLE_MAIN = 254;
+export const RT_TABLE_LOCAL = 255;
 const RT_TABLE_UNSPEC = 0;
 const RTPROT_STATIC = 4;
 const RTM_F_CLONED = 0x200;

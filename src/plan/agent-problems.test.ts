@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Link } from "../kernel/rtnetlink-links.ts";
-import type { AgentConfig } from "../model/model.ts";
+import { type AgentConfig, defaultTunnels } from "../model/model.ts";
+import { vip } from "../model/service-fixture.ts";
 import { ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { type AgentHostFacts, agentProblems } from "./agent-problems.ts";
@@ -9,9 +10,12 @@ import { type AgentHostFacts, agentProblems } from "./agent-problems.ts";
 const config: AgentConfig = {
   instance: "main",
   interfaces: ["eth0"],
-  xdpMode: "auto",
-  vips: [ip("203.0.113.200")],
+  mode: "auto",
+  vips: [vip("203.0.113.200")],
   directors: [ip("192.0.2.2")],
+  tunnels: defaultTunnels,
+  dscp: [],
+  vlanTags: "auto",
 };
 
 const link = (rest: Partial<Link>): Link => ({
@@ -24,6 +28,7 @@ const link = (rest: Partial<Link>): Link => ({
   lowerUp: true,
   operational: true,
   kind: null,
+  vlan: null,
   master: null,
   lower: null,
   xdp: [],

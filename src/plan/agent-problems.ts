@@ -5,7 +5,8 @@
 import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { AgentConfig } from "../model/model.ts";
-import { formatIp, type IpAddress, sameIp } from "../net/address.ts";
+import { formatIp } from "../net/address.ts";
+import { formatPrefix, type IpPrefix, isWhole, prefixContains } from "../net/prefix.ts";
 import { planSysctls, type SysctlChange, type SysctlReading } from "./agent-sysctls.ts";
 
 export interface AgentHostFacts {
@@ -61,14 +62,15 @@ function interfaceProblems(name: string, facts: AgentHostFacts): readonly string
   ];
 }
 
-function vipProblems(vip: IpAddress, facts: AgentHostFacts): readonly string[] {
+function vipProblems(vip: IpPrefix, facts: AgentHostFacts): readonly string[] {
   return facts.addresses.flatMap(({ address, ifindex, prefixLength }) => {
-    if (!sameIp(address, vip)) return [];
+    if (!prefixContains(vip, address)) return [];
     const name = facts.links.find((link) => link.ifindex === ifindex)?.name ?? String(ifindex);
     if (name === LOOPBACK) return [];
-    const text = formatIp(vip);
+    const text = formatIp(address);
+    const what = isWhole(vip) ? "the address" : text;
     return [
-      `Cannot serve VIP ${text}: this host has the address on ${name}, where it answers for it instead of the directors; remove it with "ip addr del ${text}/${prefixLength} dev ${name}"`,
+      `Cannot serve VIP ${formatPrefix(vip)}: this host has ${what} on ${name}, where it answers for it instead of the directors; remove it with "ip addr del ${text}/${prefixLength} dev ${name}"`,
     ];
   });
 }

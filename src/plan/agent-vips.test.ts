@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
-import { formatIp, ip } from "../net/address.ts";
-import { planVips } from "./agent-vips.ts";
+import type { Route } from "../kernel/rtnetlink-routes.ts";
+import { vip } from "../model/service-fixture.ts";
+import { ip } from "../net/address.ts";
+import { formatPrefix } from "../net/prefix.ts";
+import { ownPrefixes, planVips } from "./agent-vips.ts";
 
 const LO = 1;
 const ETH0 = 2;
@@ -18,11 +21,28 @@ const at = (ifindex: number, text: string, prefixLength = 32): InterfaceAddress 
   flags: [],
 });
 
+const PREFIX = "203.0.113.0/24";
+const PREFIX_6 = "2001:db8:f::/64";
+
+const local = (ifindex: number, text: string, rest: Partial<Route> = {}): Route => ({
+  destination: vip(text),
+  table: 255,
+  type: "local",
+  scope: "host",
+  protocol: 4,
+  metric: 0,
+  nextHops: [{ ifindex, gateway: null, weight: 1 }],
+  preferredSource: null,
+  mtu: null,
+  ...rest,
+});
+
 const rows: readonly {
   readonly name: string;
   readonly vips: readonly string[];
   readonly known?: readonly string[];
   readonly addresses?: readonly InterfaceAddress[];
+  readonly routes?: readonly Route[];
   readonly add?: readonly string[];
   readonly remove?: readonly string[];
   readonly ours?: readonly string[];
@@ -52,6 +72,23 @@ const rows: readonly {
     remove: [VIP_2],
     ours: [VIP],
   },
+  {
+    name: "prefixes are ours by local routes of lo",
+    vips: [PREFIX, PREFIX_6],
+    known: [PREFIX, "198.18.0.0/15"],
+    addresses: [at(LO, "203.0.113.0", 24)],
+    routes: [local(LO, PREFIX), local(ETH0, PREFIX_6), local(LO, "198.18.0.0/15")],
+    add: [PREFIX_6],
+    remove: ["198.18.0.0/15"],
+    ours: [PREFIX, PREFIX_6],
+  },
+  {
+    name: "a prefix that lo had before is not ours, one of another kind is none",
+    vips: [PREFIX, PREFIX_6],
+    routes: [local(LO, PREFIX), local(LO, PREFIX_6, { type: "unreachable" })],
+    add: [PREFIX_6],
+    ours: [PREFIX_6],
+  },
   { name: "one that is gone already needs nothing", vips: [], known: [VIP] },
   {
     name: "on another interface is not on lo",
@@ -62,15 +99,15 @@ const rows: readonly {
   },
 ];
 
-for (const { name, vips, known = [], addresses = [], ...expected } of rows) {
+for (const { name, vips, known = [], addresses = [], routes = [], ...expected } of rows) {
   test(`planVips(): ${name}`, () => {
-    const plan = planVips(vips.map(ip), known.map(ip), addresses, LO);
+    const plan = planVips(vips.map(vip), known.map(vip), ownPrefixes(addresses, routes, LO));
     const { add = [], remove = [], ours = [] } = expected;
     assert.deepEqual(
       {
-        add: plan.add.map(formatIp),
-        remove: plan.remove.map(formatIp),
-        ours: plan.ours.map(formatIp),
+        add: plan.add.map(formatPrefix),
+        remove: plan.remove.map(formatPrefix),
+        ours: plan.ours.map(formatPrefix),
       },
       { add, remove, ours },
     );

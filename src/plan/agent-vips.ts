@@ -1,41 +1,56 @@
 /**
- * Which VIPs the agent adds to `lo`, and which it takes away. Pure: addresses of the host come in.
- * What was on `lo` before is somebody else's: it is used and left there.
+ * Which VIPs the agent adds to `lo`, and which it takes away. Pure: what the host has comes in. What was
+ * on `lo` before is somebody else's: it is used and left there.
+ *
+ * A VIP that is an address is added as one; a prefix as a route of type `local`, which makes every
+ * address of it the host's own.
  */
 import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
-import { formatIp, type IpAddress, sameIp } from "../net/address.ts";
+import type { Route } from "../kernel/rtnetlink-routes.ts";
+import { formatPrefix, type IpPrefix, isWhole, sameIpPrefix, wholePrefix } from "../net/prefix.ts";
 
 export interface VipPlan {
-  readonly add: readonly IpAddress[];
+  readonly add: readonly IpPrefix[];
   /** Added by an earlier run and configured no more. */
-  readonly remove: readonly IpAddress[];
+  readonly remove: readonly IpPrefix[];
   /** On `lo` by our doing, once that is done. */
-  readonly ours: readonly IpAddress[];
+  readonly ours: readonly IpPrefix[];
 }
 
-/** `known` is what earlier runs added; `loopback` the ifindex of `lo`. */
+/** `known` is what earlier runs added, `present` what `lo` has. */
 export function planVips(
-  vips: readonly IpAddress[],
-  known: readonly IpAddress[],
-  addresses: readonly InterfaceAddress[],
-  loopback: number,
+  vips: readonly IpPrefix[],
+  known: readonly IpPrefix[],
+  present: readonly IpPrefix[],
 ): VipPlan {
-  const present = onInterface(addresses, loopback);
   const add = vips.filter((vip) => !has(present, vip));
   return {
     add,
-    remove: known.filter((address) => !has(vips, address) && has(present, address)),
+    remove: known.filter((vip) => !has(vips, vip) && has(present, vip)),
     ours: vips.filter((vip) => has(add, vip) || has(known, vip)),
   };
 }
 
-/** What the agent gives an address on `lo`: the whole of it, 32 or 128 bits. */
-export const vipPrefixLength = ({ family }: IpAddress): number => (family === 4 ? 32 : 128);
+/** What the interface `loopback` has as its own: its addresses, and prefixes by local routes. */
+export function ownPrefixes(
+  addresses: readonly InterfaceAddress[],
+  localRoutes: readonly Route[],
+  loopback: number,
+): readonly IpPrefix[] {
+  const routed = localRoutes.flatMap(({ destination, type, nextHops }) =>
+    type === "local" && nextHops.some(({ ifindex }) => ifindex === loopback) ? [destination] : [],
+  );
+  return [
+    ...addresses.flatMap(({ address, ifindex }) =>
+      ifindex === loopback ? [wholePrefix(address)] : [],
+    ),
+    ...routed.filter((prefix) => !isWhole(prefix)),
+  ];
+}
 
-export const formatVip = (vip: IpAddress): string => `${formatIp(vip)}/${vipPrefixLength(vip)}`;
+/** With its length, as `ip address` and `ip route` show it. */
+export const formatVip = (vip: IpPrefix): string =>
+  isWhole(vip) ? `${formatPrefix(vip)}/${vip.length}` : formatPrefix(vip);
 
-const onInterface = (addresses: readonly InterfaceAddress[], ifindex: number): IpAddress[] =>
-  addresses.filter((entry) => entry.ifindex === ifindex).map(({ address }) => address);
-
-const has = (list: readonly IpAddress[], address: IpAddress): boolean =>
-  list.some((other) => sameIp(other, address));
+const has = (list: readonly IpPrefix[], vip: IpPrefix): boolean =>
+  list.some((other) => sameIpPrefix(other, vip));

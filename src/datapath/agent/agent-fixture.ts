@@ -1,5 +1,7 @@
 /** What the tests of the agent share: its program, loaded, with one director and one VIP of each family. */
+import { ProgramType } from "../../bpf/image.ts";
 import { compile } from "../../bpf/program.ts";
+import { XDP_DROP, XDP_PASS } from "../../bpf/xdp.ts";
 import { type BpfMap, createMap } from "../../kernel/maps.ts";
 import { possibleCpuLimit } from "../../kernel/possible-cpus.ts";
 import { type BpfProgram, loadProgram } from "../../kernel/programs.ts";
@@ -12,7 +14,7 @@ import { agentReasons } from "../reasons.ts";
 import type { ReferenceAgent } from "../reference/agent.ts";
 import { agentEntries, agentVariant, mapsOf } from "./contents.ts";
 import { agentMaps } from "./maps.ts";
-import { agentProgram } from "./program.ts";
+import { agentProgram, agentTcProgram, TCX_NEXT } from "./program.ts";
 
 export const VIP = "192.0.2.10";
 export const VIP_6 = "2001:db8::10";
@@ -26,6 +28,8 @@ export const agentWorld: ReferenceAgent = {
   dscp: [],
   vlanTags: 0,
 };
+
+export type AgentFormName = "xdp" | "tc";
 
 export interface Received {
   readonly verdict: number;
@@ -42,7 +46,10 @@ export class AgentUnderTest {
   readonly #maps: ReadonlyMap<unknown, BpfMap>;
   readonly #counters: CounterMemory;
 
-  constructor(world: ReferenceAgent = agentWorld) {
+  readonly #form: AgentFormName;
+
+  constructor(world: ReferenceAgent = agentWorld, form: AgentFormName = "xdp") {
+    this.#form = form;
     const declared = agentMaps(possibleCpuLimit());
     const { counters } = declared;
     const variant = agentVariant(declared, world, world.vlanTags);
@@ -51,15 +58,18 @@ export class AgentUnderTest {
     for (const { map, key, value } of agentEntries(declared, world)) {
       this.#map(map).update(key, value);
     }
-    const image = compile(agentProgram(variant));
+    const image = compile(form === "xdp" ? agentProgram(variant) : agentTcProgram(variant));
     this.program = loadProgram(image, (spec) => this.#map(spec).fd);
-    this.testRun = new TestRun(this.program.fd, { maxPacket: 3000 });
+    this.testRun = new TestRun(this.program.fd, {
+      maxPacket: 3000,
+      type: form === "xdp" ? ProgramType.BPF_PROG_TYPE_XDP : ProgramType.BPF_PROG_TYPE_SCHED_CLS,
+    });
   }
 
   /** Runs one packet and says which reasons rose. */
   run(packet: Uint8Array): Received {
     const before = this.counters();
-    const { verdict, packet: out } = this.testRun.run(packet);
+    const { verdict, packet: out } = this.send(packet);
     const after = this.counters();
     const counted = agentReasons.flatMap(({ name }, index) => {
       const packets = (after[index * 2] ?? 0n) - (before[index * 2] ?? 0n);
@@ -67,6 +77,13 @@ export class AgentUnderTest {
       return packets === 0n && bytes === 0n ? [] : [`${name} ${packets}/${bytes}`];
     });
     return { verdict, packet: out, counted };
+  }
+
+  /** Runs one packet; the verdict as XDP has it. */
+  send(packet: Uint8Array): Pick<Received, "verdict" | "packet"> {
+    const { verdict, packet: out } = this.testRun.run(packet);
+    if (this.#form === "xdp") return { verdict, packet: out };
+    return { verdict: verdict === TCX_NEXT >>> 0 ? XDP_PASS : XDP_DROP, packet: out };
   }
 
   /** Packets and bytes of every reason, in the order of `agentReasons`. */

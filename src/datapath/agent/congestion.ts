@@ -9,6 +9,8 @@
  *     ECT(1)   ECT(1)    ECT(1)    ECT(1)    CE
  *     CE       CE        CE        CE        CE
  */
+import { complementOf } from "../checksum.ts";
+import type { AgentForm } from "./context.ts";
 import type { Exit } from "../../bpf/function.ts";
 import type { Value } from "../../bpf/value.ts";
 import type { Pointer, View } from "../../bpf/view.ts";
@@ -71,11 +73,15 @@ export function ecnOfIpv4(header: View<typeof Ipv4.fields>): EcnField {
 }
 
 /** `header`: where the IPv6 header starts. There is no checksum over it. */
-export function ecnOfIpv6(header: Pointer): EcnField {
+export function ecnOfIpv6(header: Pointer, form: Pick<AgentForm, "headerChanged">): EcnField {
   // The second byte: the lower half of the traffic class, then four bits of the flow label.
   const byte = header.plus(1).place(1);
   return {
     read: () => byte.read().shr(4).and(INET_ECN_MASK),
-    change: (before, after) => byte.set(byte.read().xor(before.xor(after).shl(4))),
+    change: (before, after) => {
+      byte.set(byte.read().xor(before.xor(after).shl(4)));
+      // The second byte of a word, in the machine's byte order the upper one.
+      form.headerChanged(complementOf(before.shl(12)).add(after << 12));
+    },
   };
 }

@@ -22,8 +22,27 @@ export interface Agent {
   /** Room for keys of the maps; see `keys.ts`. */
   readonly key: Pointer;
   readonly link: Link;
-  /** Emits what takes `headerBytes` off behind the link's header; goes on where that is done. */
-  readonly strip: (headerBytes: number, outer: 4 | 6, inner: 4 | 6) => void;
+  readonly form: AgentForm;
+}
+
+/** What an XDP frame and a socket buffer do differently. Each emits something. */
+export interface AgentForm {
+  /** Takes so many bytes off behind the link's header; goes on where that is done. */
+  readonly strip: (headerBytes: number, inner: 4 | 6) => void;
+  /** Tells the kernel of a change, 64 bits not folded, to a header that has no checksum of its own. */
+  readonly headerChanged: (change: Value) => void;
+  /** Changes the checksum of the transport header; pointers into the packet may be dead afterwards. */
+  readonly changeTransport: (change: TransportChange) => void;
+}
+
+export interface TransportChange {
+  readonly transport: Pointer;
+  /** Where that is, from the Ethernet header on. */
+  readonly offset: Value;
+  /** 1 for TCP, 0 for UDP. */
+  readonly isTcp: Value;
+  /** What became of the addresses, as a sum of 64 bits not folded. */
+  readonly change: Value;
 }
 
 /** The outer IP header, as what follows needs it. */

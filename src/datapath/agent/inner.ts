@@ -30,9 +30,9 @@ export function emitInner(
     p.require(header.versionClassFlow.read().toHost().shr(28).eq(6), leave.malformed);
     emitLengths(agent, outer, headerBytes, header.payloadLength.read().toHost().add(Ipv6.size));
     emitRefuseNested(agent, header.nextHeader.read());
-    emitCongestion(p, leave, outer.ecn, ecnOfIpv6(at));
+    emitCongestion(p, leave, outer.ecn, ecnOfIpv6(at, agent.form));
   }
-  agent.strip(headerBytes, outer.family, family);
+  agent.form.strip(headerBytes, family);
   p.goto(leave.decapsulated);
 }
 

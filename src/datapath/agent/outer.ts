@@ -52,7 +52,7 @@ export function emitOuterIpv6(agent: Agent): void {
     family: 6,
     length: header.payloadLength.read().toHost().add(Ipv6.size),
     storeSource: () => storeIpv6Key(agent, header.source),
-    ecn: ecnOfIpv6(link.net),
+    ecn: ecnOfIpv6(link.net, agent.form),
   };
   emitTunnel(agent, outer, nextHeader, link.net.plus(Ipv6.size), plain);
 }

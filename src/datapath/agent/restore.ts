@@ -57,7 +57,7 @@ function emitRestoreIpv4(agent: Agent, protocol: Value): void {
   const ofAddress = complementOf(before).add(after.u64());
   const ofStart = complementOf(startBefore).add(start.read().u64());
   emitChangeChecksum(link.net.plus(Ipv4.offsets.checksum), ofAddress.add(ofStart));
-  emitChangeTransport(agent, transport, isTcp, ofAddress);
+  emitChangeTransport(agent, transport, isTcp, headerBytes, ofAddress);
 }
 
 function emitRestoreIpv6(agent: Agent, protocol: Value): void {
@@ -73,6 +73,7 @@ function emitRestoreIpv6(agent: Agent, protocol: Value): void {
   const length = header.payloadLength.read().toHost().add(Ipv6.size);
   const transport = emitTransport(agent, { isTcp, headerBytes: p.constant(Ipv6.size), length });
 
+  const startWord = link.net.place(2).read().u32();
   start.set(startBefore.and(0xf03f).toNetwork(2));
   const changes = [0, 4, 8, 12].map((at) => {
     const word = header.destination.word(at, 4);
@@ -81,7 +82,9 @@ function emitRestoreIpv6(agent: Agent, protocol: Value): void {
     return complementOf(before).add(after.u64());
   });
   const change = changes.reduce((sum, each) => sum.add(each));
-  emitChangeTransport(agent, transport, isTcp, change);
+  const startChange = complementOf(startWord).add(link.net.place(2).read().u64());
+  agent.form.headerChanged(change.add(startChange));
+  emitChangeTransport(agent, transport, isTcp, p.constant(Ipv6.size), change);
 }
 
 /** TCP or UDP: whether it is TCP. Directors forward nothing else so. */
@@ -111,23 +114,13 @@ function emitTransport(
 }
 
 function emitChangeTransport(
-  { p, packet, leave }: Agent,
+  { packet, leave, link, form }: Agent,
   transport: Pointer,
   isTcp: Value,
+  headerBytes: Value,
   change: Value,
 ): void {
-  p.if(
-    isTcp.ne(0),
-    () => {
-      packet.require(Tcp.size, leave.malformed, transport);
-      emitChangeChecksum(transport.plus(Tcp.offsets.checksum), change);
-    },
-    () => {
-      const field = transport.plus(Udp.offsets.checksum);
-      p.if(field.place(2).read().ne(0), () => {
-        emitChangeChecksum(field, change);
-        p.if(field.place(2).read().eq(0), () => field.place(2).set(0xffff));
-      });
-    },
-  );
+  packet.require(Udp.size, leave.malformed, transport);
+  const offset = headerBytes.add(Ethernet.size).add(link.tagBytes);
+  form.changeTransport({ transport, offset, isTcp, change });
 }

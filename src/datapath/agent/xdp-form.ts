@@ -1,13 +1,21 @@
-/** Takes headers off an XDP frame, from behind the Ethernet header and its VLAN tags. */
+/** The agent's program over XDP frames: headers come off by moving the frame's start. */
 import { Helper } from "../../bpf/helpers.ts";
 import type { XdpBuilder } from "../../bpf/xdp.ts";
-import { ETH_P_IP, ETH_P_IPV6, Ethernet, Vlan } from "../../packet/headers.ts";
-import type { Agent } from "./context.ts";
+import { ETH_P_IP, ETH_P_IPV6, Ethernet, Tcp, Udp, Vlan } from "../../packet/headers.ts";
+import { emitChangeChecksum } from "../checksum.ts";
+import type { Agent, AgentForm, TransportChange } from "./context.ts";
 
-/** Emits that; goes on with a frame whose IP packet is of family `inner`. */
-export function emitStrip(
+type Frame = Pick<Agent, "packet" | "leave" | "link">;
+
+export const xdpForm = (p: XdpBuilder, frame: Frame): AgentForm => ({
+  strip: (headerBytes, inner) => emitStrip(p, frame, headerBytes, inner),
+  headerChanged: () => {},
+  changeTransport: (change) => emitChangeTransport(p, frame, change),
+});
+
+function emitStrip(
   p: XdpBuilder,
-  { packet, leave, link: { tagBytes } }: Pick<Agent, "packet" | "leave" | "link">,
+  { packet, leave, link: { tagBytes } }: Frame,
   headerBytes: number,
   inner: 4 | 6,
 ): void {
@@ -53,3 +61,24 @@ export function emitStrip(
 }
 
 const TAGS_MAX = 2;
+
+function emitChangeTransport(
+  p: XdpBuilder,
+  { packet, leave }: Frame,
+  { transport, isTcp, change }: TransportChange,
+): void {
+  p.if(
+    isTcp.ne(0),
+    () => {
+      packet.require(Tcp.size, leave.malformed, transport);
+      emitChangeChecksum(transport.plus(Tcp.offsets.checksum), change);
+    },
+    () => {
+      const field = transport.plus(Udp.offsets.checksum);
+      p.if(field.place(2).read().ne(0), () => {
+        emitChangeChecksum(field, change);
+        p.if(field.place(2).read().eq(0), () => field.place(2).set(0xffff));
+      });
+    },
+  );
+}
