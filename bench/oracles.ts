@@ -11,7 +11,8 @@ import {
 } from "../src/apply/director-fixture.ts";
 import type { MapSpec, ProgramImage } from "../src/bpf/image.ts";
 import { compile, type Program } from "../src/bpf/program.ts";
-import { addressKey, agentMaps, Present } from "../src/datapath/agent/maps.ts";
+import { agentEntries, type AgentTables, agentVariant, mapsOf } from "../src/datapath/agent/contents.ts";
+import { agentMaps } from "../src/datapath/agent/maps.ts";
 import { agentProgram } from "../src/datapath/agent/program.ts";
 import type { Counters } from "../src/datapath/counters.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
@@ -22,7 +23,9 @@ import { agentReasons, directorReasons } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { indexLayout } from "../src/model/arena-size.ts";
+import { defaultTunnels } from "../src/model/model.ts";
 import { formatIp, ip } from "../src/net/address.ts";
+import { wholePrefix } from "../src/net/prefix.ts";
 import { eth } from "../src/packet/build.ts";
 import type { Defines } from "./clang.ts";
 import { BenchDirector } from "./director.ts";
@@ -195,9 +198,15 @@ const reasonDefines = (reasons: readonly { readonly name: string }[]): Defines =
   Object.fromEntries(reasons.map(({ name }, index) => [name.toUpperCase(), index]));
 
 async function agent(): Promise<OracleWorld> {
-  const declared = agentMaps(possibleCpuLimit());
-  const { directors, vips, counters } = declared;
-  const specs = [directors, vips, counters.map];
+  const tables: AgentTables = {
+    vips: Object.values(FIRST_VIP).map(wholePrefix),
+    directors: [DIRECTOR, DIRECTOR_6].map(ip),
+    tunnels: defaultTunnels,
+    dscp: [],
+  };
+  const variant = agentVariant(agentMaps(possibleCpuLimit()), tables, 0);
+  const { counters } = variant.maps;
+  const specs = mapsOf(variant);
   const stack = new DisposableStack();
   const maps = new Map(specs.map((spec) => [spec, stack.use(createMap(spec))]));
   const mapOf = (spec: MapSpec): BpfMap => {
@@ -205,10 +214,8 @@ async function agent(): Promise<OracleWorld> {
     if (map === undefined) throw new Error(`The agent has no map "${spec.name}"`);
     return map;
   };
-  const present = Present.encode({ present: 1 });
-  for (const vip of Object.values(FIRST_VIP)) mapOf(vips).update(addressKey(vip), present);
-  for (const director of [DIRECTOR, DIRECTOR_6]) {
-    mapOf(directors).update(addressKey(ip(director)), present);
+  for (const { map, key, value } of agentEntries(variant.maps, tables)) {
+    mapOf(map).update(key, value);
   }
   const link = eth("00:00:5e:00:53:fe", DIRECTOR_MAC);
   const ends = {
@@ -220,8 +227,14 @@ async function agent(): Promise<OracleWorld> {
     ports: [PORT],
   };
   return {
-    image: compile(agentProgram(declared)),
-    defines: { ...countersDefines(counters), ...reasonDefines(agentReasons) },
+    image: compile(agentProgram(variant)),
+    defines: {
+      FOU_PORT: variant.ports.fouPort,
+      FOU_PORT_IPV6: variant.ports.fouPortIpv6,
+      GUE_PORT: variant.ports.guePort,
+      ...countersDefines(counters),
+      ...reasonDefines(agentReasons),
+    },
     maps: specs,
     mapFd: (spec) => mapOf(spec).fd,
     counters: () => countersIn(mapOf(counters.map), counters),

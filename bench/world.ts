@@ -9,6 +9,7 @@ import type { NextHopId } from "../src/apply/next-hop-records.ts";
 import { type Backend, defaultTunnels, type DirectorConfig } from "../src/model/model.ts";
 import { formatIp, ip, type IpAddress } from "../src/net/address.ts";
 import { type Mac, mac } from "../src/net/mac.ts";
+import { wholePrefix } from "../src/net/prefix.ts";
 import { type DesiredState, desiredState } from "../src/plan/desired-state.ts";
 import type { Path } from "../src/plan/path.ts";
 import { buildTable, type TablePlan } from "../src/schedule/table.ts";
@@ -114,9 +115,10 @@ function configOf(world: World): Pick<DirectorConfig, "pools" | "services"> {
     services: Array.from({ length: services }, (_, service) =>
       (["tcp", "udp"] as const).map((protocol) => ({
         name: `service-${service}-${protocol}`,
-        vips: [after(FIRST_VIP[family], service)],
+        vips: [wholePrefix(after(FIRST_VIP[family], service))],
         protocol,
-        ports: [PORT],
+        ports: [{ first: PORT, last: PORT }],
+        hashKey: "five-tuple" as const,
         pool: `pool-${service % pools}`,
       })),
     ).flat(),

@@ -8,7 +8,7 @@ extern u8 carom_arena[] __attribute__((aligned(64)));
 
 struct slot {
   u64 key0, key1;
-  u32 key2, buckets, bucket_mask, members, counter, aligned;
+  u32 key2, buckets, bucket_mask, members, counter, hash_words;
   u64 hash_sum;
 };
 
@@ -40,6 +40,11 @@ static inline struct slot *look_up(u64 key0) {
   return (struct slot *)(start + index + SLOTS_AT);
 }
 
+static inline int is_vip(u32 address) {
+  u64 vip = address | (u64)256 << 48;
+  return look_up(vip)->key0 == vip;
+}
+
 static inline void write_macs(u8 *data, u64 addresses, u32 source_rest) {
   *(u64 *)data = addresses;
   *(u32 *)(data + 8) = source_rest;
@@ -66,16 +71,16 @@ ENTRY int director(struct xdp_md *context) {
   struct ipv4 *ip = (struct ipv4 *)(data + ETHERNET);
   u8 *ports = data + ETHERNET + IPV4;
   u32 destination = ip->destination;
+  u32 header_bytes = IPV4;
   if (unlikely(ip->version_ihl != 0x45)) {
     if (ip->version_ihl <= 0x45 || ip->version_ihl > 0x4f) PASS_AS(NOT_A_SERVICE);
-    u64 vip = destination | (u64)256 << 48;
-    if (look_up(vip)->key0 != vip) PASS_AS(NOT_A_SERVICE);
-    DROP_AS(IP_OPTIONS);
-  }
-  if (unlikely(ip->flags_fragment & to_host_16(IP_MF | IP_OFFSET))) {
-    u64 vip = destination | (u64)256 << 48;
-    if (look_up(vip)->key0 != vip) PASS_AS(NOT_A_SERVICE);
-    DROP_AS(FRAGMENT);
+    if (ip->flags_fragment & to_host_16(IP_MF | IP_OFFSET)) goto fragment;
+    if (!is_vip(destination)) PASS_AS(NOT_A_SERVICE);
+    header_bytes = (ip->version_ihl & 15) << 2;
+    ports = data + ETHERNET + header_bytes;
+    if (ports + UDP > end) DROP_AS(MALFORMED);
+  } else if (unlikely(ip->flags_fragment & to_host_16(IP_MF | IP_OFFSET))) {
+    goto fragment;
   }
 
   u8 protocol = ip->protocol;
@@ -83,7 +88,7 @@ ENTRY int director(struct xdp_md *context) {
   struct slot *slot = look_up(key0);
   if (unlikely(slot->key0 != key0)) PASS_AS(NOT_A_SERVICE);
   u32 ip_length = to_host_16(ip->total_length);
-  if (unlikely(ip_length < IPV4 + UDP)) DROP_AS(MALFORMED);
+  if (unlikely(ip_length < header_bytes + UDP)) DROP_AS(MALFORMED);
   if (unlikely(ip_length + ETHERNET > length)) DROP_AS(MALFORMED);
   u32 hash = finish(slot->hash_sum + K1 * ip->source + K3 * *(u16 *)ports);
 
@@ -106,7 +111,11 @@ ENTRY int director(struct xdp_md *context) {
 #else
   if (unlikely((way & 0xff) != 2)) DROP_AS(INTERNAL);
   u8 traffic_class = ip->tos;
+  if (unlikely(ip->ttl <= 1)) DROP_AS(TIME_EXCEEDED_SILENT);
   if (unlikely(ip_length + IPV4 > member->mtu)) DROP_AS(TOO_BIG);
+  ip->ttl -= 1;
+  u32 header_sum = ip->checksum + 1;
+  ip->checksum = header_sum + ((header_sum + 1) >> 16);
   if (unlikely((int)bpf_xdp_adjust_head(context, -IPV4) != 0)) DROP_AS(NO_HEADROOM);
   data = (u8 *)(long)context->data;
   end = (u8 *)(long)context->data_end;
@@ -145,6 +154,9 @@ redirect:
   count(own, member->counter, length);
   return bpf_redirect(next_hop->ifindex, 0);
 #endif
+fragment:
+  if (is_vip(destination)) DROP_AS(FRAGMENT);
+  reason = NOT_A_SERVICE;
 pass:
   count(region(), reason * 16, length);
   return XDP_PASS;
