@@ -11,7 +11,12 @@ import {
 } from "../src/apply/director-fixture.ts";
 import type { MapSpec, ProgramImage } from "../src/bpf/image.ts";
 import { compile, type Program } from "../src/bpf/program.ts";
-import { agentEntries, type AgentTables, agentVariant, mapsOf } from "../src/datapath/agent/contents.ts";
+import {
+  agentEntries,
+  type AgentTables,
+  agentVariant,
+  mapsOf,
+} from "../src/datapath/agent/contents.ts";
 import { agentMaps } from "../src/datapath/agent/maps.ts";
 import { agentProgram } from "../src/datapath/agent/program.ts";
 import type { Counters } from "../src/datapath/counters.ts";

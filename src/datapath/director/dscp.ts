@@ -4,7 +4,6 @@
  * Checksums are changed with what they cover (RFC 1624), so that the packet is sound on its way.
  */
 import type { Value } from "../../bpf/value.ts";
-import type { Pointer } from "../../bpf/view.ts";
 import {
   INET_ECN_MASK,
   IPPROTO_TCP,

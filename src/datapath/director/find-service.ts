@@ -5,7 +5,7 @@
  * has worked out beforehand which service is the most specific (`wide-plan.ts`).
  */
 import type { Exit } from "../../bpf/function.ts";
-import type { Scalar, Value, Variable } from "../../bpf/value.ts";
+import type { Value, Variable } from "../../bpf/value.ts";
 import type { Pointer } from "../../bpf/view.ts";
 import { masked } from "../../net/prefix.ts";
 import { IPPROTO_TCP, IPPROTO_UDP, Udp } from "../../packet/headers.ts";
@@ -34,8 +34,8 @@ export interface FoundService {
   readonly hashSum: Value;
   /** As it lies in the packet, or 0 when it is not part of the hash key. */
   readonly sourcePort: Value;
-  /** Bytes of transport header that the IP length must have. */
-  readonly leastTransport: Scalar;
+  /** Bytes of transport header that the IP length need not have, where that depends on the service. */
+  readonly spared: Value | null;
 }
 
 /** Emits the search; goes on where there is a service. */
@@ -48,16 +48,16 @@ export function emitFindService(director: Director, query: ServiceQuery, miss: E
     p.require(exact.found, miss);
     const hashSum = exact.slot.as(ServiceSlot).hashSum.read();
     const sourcePort = emitSourcePort(director, exact.slot, query.ports.place(2).read());
-    return { slot: exact.slot, hashSum, sourcePort, leastTransport: Udp.size };
+    return { slot: exact.slot, hashSum, sourcePort, spared: null };
   }
   const slot = p.variable(0, 8);
   const more = p.variable(0, 8);
-  const leastTransport = p.variable(Udp.size);
+  const spared = p.variable(0);
   const sourcePort = p.variable(query.ports.place(2).read());
   p.block((joined) => {
     const search = p.exit(() => {
       query.beforeSearch?.();
-      emitSearch(director, query, wide, miss, { slot, more, leastTransport, sourcePort });
+      emitSearch(director, query, wide, miss, { slot, more, spared, sourcePort });
       p.goto(joined);
     });
     p.require(exact.found, search);
@@ -68,7 +68,7 @@ export function emitFindService(director: Director, query: ServiceQuery, miss: E
     slot: found,
     hashSum: found.as(ServiceSlot).hashSum.read().add(more),
     sourcePort: emitSourcePort(director, found, sourcePort),
-    leastTransport,
+    spared,
   };
 }
 
@@ -109,7 +109,7 @@ interface WideFound {
   readonly slot: Variable;
   /** What address, port and protocol add to the hash: no slot knows that of a prefix or a range. */
   readonly more: Variable;
-  readonly leastTransport: Variable;
+  readonly spared: Variable;
   readonly sourcePort: Variable;
 }
 
@@ -135,13 +135,13 @@ function emitSearch(
         () => branch.set(byProtocol.udp),
         () => {
           branch.set(byProtocol.other);
-          found.leastTransport.set(0);
+          found.spared.set(Udp.size);
           found.sourcePort.set(0);
         },
       );
     },
   );
-  p.if(found.leastTransport.ne(0), () => portWord.set(ports.plus(2).place(2).read()));
+  p.if(found.spared.eq(0), () => portWord.set(ports.plus(2).place(2).read()));
   emitDescend(director, branch, [ports.plus(2), ports.plus(3)], miss);
   const slot = arena.pointer(ServiceSlot.size, branch);
   found.slot.set(slot.address());

@@ -1,7 +1,7 @@
 /**
- * From the headers to a flow: which service, are the lengths sound, which hash. Packets whose transport
- * header lies further behind than usual come here by a way of their own and join the straight one
- * when they are a flow, so it pays nothing for them.
+ * From the headers to a flow: which service, are the lengths sound, which hash. IPv6 packets with
+ * extension headers come here by a way of their own and join the straight one when they are a flow, so
+ * it pays nothing for them.
  */
 import type { Exit } from "../../bpf/function.ts";
 import type { Scalar, Value, Variable } from "../../bpf/value.ts";
@@ -20,8 +20,8 @@ export interface Headers extends ServiceQuery {
   readonly source: () => readonly FlowTerm[];
   /** Emits the bytes of the IP packet, host order. */
   readonly ipLength: () => Value;
-  /** Bytes in front of the transport header, counted from the IP header. */
-  readonly headerBytes: Scalar;
+  /** Bytes of the IP packet up to the end of the shortest transport header. */
+  readonly leastLength: Scalar;
 }
 
 /** Where the ways of one family join: emit `join()` on each, then `flow()`. */
@@ -49,10 +49,11 @@ export class Junction {
   /** Emits what makes a flow of a packet with these headers; `miss` is for one of no service. */
   join(headers: Headers, miss: Exit): void {
     const { p, leave, length, variant } = this.#director;
-    const { headerBytes, ports, protocol } = headers;
+    const { leastLength, ports, protocol } = headers;
     const found = emitFindService(this.#director, headers, miss);
     const ipLength = headers.ipLength();
-    p.require(ipLength.ge(sum(headerBytes, found.leastTransport)), leave.malformed);
+    const checkedLength = found.spared === null ? ipLength : ipLength.add(found.spared);
+    p.require(checkedLength.ge(leastLength), leave.malformed);
     const frameLength = ipLength.add(Ethernet.size).add(this.#link.tagBytes);
     p.require(frameLength.le(length), leave.malformed);
     const source = headers.source();
@@ -95,9 +96,3 @@ export class Junction {
 /** Whether some forwarding reads or changes what lies behind the IP header. */
 const looksAtTransport = ({ features, tunnels }: DirectorVariant): boolean =>
   features.forwardings.includes(ForwardingCode.dscp) || tunnels.udpChecksum;
-
-function sum(a: Scalar, b: Scalar): Scalar {
-  if (typeof a === "object") return a.add(b);
-  if (typeof b === "object") return b.add(a);
-  return Number(a) + Number(b);
-}

@@ -30,10 +30,7 @@ import {
   ETH_P_8021AD,
   ETH_P_8021Q,
   Ethernet,
-  IPPROTO_GRE,
   IPPROTO_HOPOPTS,
-  IPPROTO_IPIP,
-  IPPROTO_IPV6,
   IPPROTO_TCP,
   IPPROTO_UDP,
 } from "../../packet/headers.ts";
@@ -41,6 +38,7 @@ import type { DesiredState } from "../../plan/desired-state.ts";
 import type { PathTag } from "../../plan/path.ts";
 import { flowHash } from "../flow-hash.ts";
 import { ForwardingCode, Limits } from "../layout.ts";
+import { inTunnel } from "../tunnel-fixture.ts";
 
 const CLIENT = "198.18.0.1";
 const CLIENT_6 = "2001:2::1";
@@ -124,27 +122,10 @@ function outside(
           versionClassFlow: ((6 << 28) | (0xbb << 20) | (hash & 0xfffff)) >>> 0,
         });
   const packet = inner(bare(), { hops: 63, ...given });
-  const inside = family === 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
-  const udp = (destinationPort: number, payload: Uint8Array): Uint8Array => {
-    const checksum = options.checksum === undefined ? {} : { checksum: options.checksum };
-    return network.udp(
-      { sourcePort: 0xc000 | (hash >>> 18), destinationPort, ...checksum },
-      payload,
-    );
-  };
-  switch (kind) {
-    case "ipip":
-      return network.raw(inside, packet);
-    case "gre":
-      return network.raw(
-        IPPROTO_GRE,
-        Uint8Array.of(0, 0, ...(family === 4 ? [0x08, 0x00] : [0x86, 0xdd]), ...packet),
-      );
-    case "fou":
-      return udp(family === 4 ? 5555 : 5556, packet);
-    case "gue":
-      return udp(6080, Uint8Array.of(0, inside, 0, 0, ...packet));
-  }
+  return inTunnel(network, kind, packet, {
+    sourcePort: 0xc000 | (hash >>> 18),
+    ...(options.checksum !== undefined && { checksum: options.checksum }),
+  });
 }
 
 const codeOf = (kind: Kind, outer: Family): ForwardingCode =>

@@ -10,41 +10,49 @@ const LEAST = Udp.size;
 
 export function emitIpv4(director: Director, link: Link): Flow {
   const { p, packet, leave } = director;
-  packet.require(Ipv4.size + LEAST, leave.too_short, link.net);
-  const ip = link.net.as(Ipv4);
-  const junction = new Junction(director, link);
+  const { net } = link;
+  packet.require(Ipv4.size + LEAST, leave.too_short, net);
+  const ip = net.as(Ipv4);
+  const destination = ip.destination.read();
+  const versionIhl = ip.versionIhl.read();
+  const vip = {
+    family: 4 as const,
+    address: [destination] as const,
+    addressAt: net.plus(Ipv4.offsets.destination),
+  };
+  // What options move: an address so far in front of the ports as the frame is without, and the least
+  // length. A move each is all that a packet without pays for them.
+  const start = p.variable(net.plus(-net.offset).address(), 8);
+  const leastLength = p.variable(Ipv4.size + LEAST);
+  const ports = p.pointer(start).plus(net.offset + Ipv4.size);
   p.block((joined) => {
-    const destination = ip.destination.read();
-    const versionIhl = ip.versionIhl.read();
-    const address = [destination] as const;
-    const headersAt = (headerBytes: number | ReturnType<typeof headerLength>) => ({
-      family: 4 as const,
-      address,
-      addressAt: link.net.plus(Ipv4.offsets.destination),
-      ports: link.net.plus(headerBytes),
-      protocol: ip.protocol.read(),
-      source: () => [[1, ip.source.read()]] as const,
-      ipLength: () => ip.totalLength.read().toHost(),
-      headerBytes,
-    });
-    const headerLength = () => versionIhl.and(0xf).shl(2);
     const fragment = p.exit(() => {
-      emitRequireVip(director, headersAt(Ipv4.size), leave.not_a_service);
+      emitRequireVip(director, vip, leave.not_a_service);
       p.goto(leave.fragment);
     });
     const options = p.exit(() => {
       p.require(versionIhl.gt(0x45), leave.not_a_service);
       p.require(versionIhl.le(0x4f), leave.not_a_service);
       p.leaveIf(ip.flagsFragment.has(IP_MF | IP_OFFSET), fragment);
-      const headers = headersAt(headerLength());
-      emitRequireVip(director, headers, leave.not_a_service);
-      packet.require(LEAST, leave.malformed, headers.ports);
-      junction.join(headers, leave.not_a_service);
+      emitRequireVip(director, vip, leave.not_a_service);
+      const optionBytes = versionIhl.sub(0x45).and(0xf).shl(2);
+      start.set(start.add(optionBytes.u64()));
+      leastLength.set(optionBytes.add(Ipv4.size + LEAST));
+      packet.require(LEAST, leave.malformed, ports);
       p.goto(joined);
     });
     p.require(versionIhl.eq(0x45), options);
     p.leaveIf(ip.flagsFragment.has(IP_MF | IP_OFFSET), fragment);
-    junction.join(headersAt(Ipv4.size), leave.not_a_service);
   });
+  const junction = new Junction(director, link);
+  const headers = {
+    ...vip,
+    ports,
+    protocol: ip.protocol.read(),
+    source: () => [[1, ip.source.read()]] as const,
+    ipLength: () => ip.totalLength.read().toHost(),
+    leastLength,
+  };
+  junction.join(headers, leave.not_a_service);
   return junction.flow(4, () => ip.tos.read());
 }

@@ -35,7 +35,7 @@ export function emitIpv6(director: Director, link: Link): Flow {
       addressAt: link.net.plus(Ipv6.offsets.destination),
       ports: link.net.plus(Ipv6.size),
       protocol: ip.nextHeader.read(),
-      headerBytes: Ipv6.size as number | Value,
+      leastLength: (Ipv6.size + LEAST) as number | Value,
     };
     const source = (): readonly FlowTerm[] =>
       [0, 4, 8, 12].map((at, index) => [index + 1, ip.source.word(at, 4).read()]);
@@ -68,7 +68,7 @@ function emitExtensions(
   { p, packet, leave }: Director,
   { net }: Link,
   first: { readonly ports: Pointer; readonly protocol: Value },
-): { readonly ports: Pointer; readonly protocol: Value; readonly headerBytes: Value } {
+): { readonly ports: Pointer; readonly protocol: Value; readonly leastLength: Value } {
   const cursor = p.variable(first.ports.address(), 8);
   const next = p.variable(first.protocol, 4);
   p.block((done) => {
@@ -86,7 +86,7 @@ function emitExtensions(
   const ports = p.pointer(cursor);
   packet.require(LEAST, leave.malformed, ports);
   const headerBytes = ports.address().unchanged(4).sub(net.address().unchanged(4));
-  return { ports, protocol: next, headerBytes };
+  return { ports, protocol: next, leastLength: headerBytes.add(LEAST) };
 }
 
 const isExtension = (protocol: Value): Condition =>
