@@ -7,6 +7,7 @@ import { tunnelKinds } from "../datapath/agent/variant.ts";
 import { damaged, Random, randomFrame, randomPacket } from "../datapath/fuzz-fixture.ts";
 import { agentReasons } from "../datapath/reasons.ts";
 import { type ReferenceAgent, referenceAgent } from "../datapath/reference/agent.ts";
+import { inTunnel } from "../datapath/tunnel-fixture.ts";
 import { defaultTunnels } from "../model/model.ts";
 import { formatIp, type IpAddress, ip } from "../net/address.ts";
 import { type IpPrefix, maskedPrefix, wholePrefix } from "../net/prefix.ts";
@@ -18,8 +19,6 @@ import {
   ETH_P_IP,
   ETH_P_IPV6,
   Ethernet,
-  IPPROTO_GRE,
-  IPPROTO_IPIP,
   Ipv4,
   Ipv6,
 } from "../packet/headers.ts";
@@ -183,24 +182,8 @@ function randomInput(random: Random, world: ReferenceAgent): Uint8Array {
     const nested = random.chance(0.05) ? outer.ipv4("192.0.2.1", destination(4)) : outer;
     return randomPacket(random, nested, ends);
   }
-  const inner = randomPacket(random, bare(), ends);
-  const isIpv4 = (inner[0] ?? 0) >> 4 === 4;
-  const { fouPort, fouPortIpv6, guePort } = world.tunnels;
-  const protocol = isIpv4 ? IPPROTO_IPIP : 41;
-  switch (kind) {
-    case "gre": {
-      const etherType = isIpv4 ? [0x08, 0x00] : [0x86, 0xdd];
-      return outer.raw(IPPROTO_GRE, Uint8Array.of(0, 0, ...etherType, ...inner));
-    }
-    case "fou": {
-      const destinationPort = isIpv4 ? fouPort : fouPortIpv6;
-      return outer.udp({ sourcePort: 50_000, destinationPort }, inner);
-    }
-    case "gue": {
-      const ports = { sourcePort: 50_000, destinationPort: guePort, checksum: 0 };
-      return outer.udp(ports, Uint8Array.of(0, protocol, 0, 0, ...inner));
-    }
-  }
+  const given = { ports: world.tunnels, ...(random.chance(0.5) && { checksum: 0 as const }) };
+  return inTunnel(outer, kind, randomPacket(random, bare(), ends), given);
 }
 
 /** Mostly a code point that names something; behind tags the frame stays as it is. */

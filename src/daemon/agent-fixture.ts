@@ -10,13 +10,15 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { ask } from "../api/socket.ts";
 import type { AgentStatus } from "../api/agent.ts";
+import type { TunnelKind } from "../datapath/agent/variant.ts";
+import { inTunnel } from "../datapath/tunnel-fixture.ts";
 import { skip } from "../kernel/kernel-fixture.ts";
 import { call } from "../kernel/libc.ts";
 import { type LinkInfo, openLink } from "../kernel/links.ts";
 import { PacketSocket } from "../kernel/packet-socket.ts";
 import { formatIp, ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
-import { eth } from "../packet/build.ts";
+import { bare, eth } from "../packet/build.ts";
 
 export const CLIENT = ip("198.51.100.7");
 export const CLIENT_6 = ip("2001:db8:1::7");
@@ -184,13 +186,28 @@ export async function status(): Promise<AgentStatus> {
   return (await ask(SOCKET, "GET", "/v1/status")).body as AgentStatus;
 }
 
-/** What a director sends for a client's datagram: IPv4 or IPv6, in IPv4 or IPv6. */
-export function encapsulated(payload: string, director = DIRECTOR, vip = VIP): Uint8Array {
+/** What a director sends for a client's datagram: IPv4 or IPv6, in a tunnel over IPv4 or IPv6. */
+export function encapsulated(
+  payload: string,
+  director = DIRECTOR,
+  vip = VIP,
+  kind: TunnelKind = "ipip",
+): Uint8Array {
   const frame = eth(DIRECTOR_MAC, BACKEND_MAC);
   const outer =
     director.family === 4 ? frame.ipv4(director, BACKEND) : frame.ipv6(director, BACKEND_6);
-  const inner = vip.family === 4 ? outer.ipv4(CLIENT, vip) : outer.ipv6(CLIENT_6, vip);
-  return inner.udp({ sourcePort: 40_000, destinationPort: PORT }, payload);
+  const inner = vip.family === 4 ? bare().ipv4(CLIENT, vip) : bare().ipv6(CLIENT_6, vip);
+  return inTunnel(outer, kind, inner.udp({ sourcePort: 40_000, destinationPort: PORT }, payload));
+}
+
+/** What a director sends by `dscp` for the first VIP of this backend's address. */
+export function readdressed(payload: string, family: 4 | 6): Uint8Array {
+  const frame = eth(DIRECTOR_MAC, BACKEND_MAC);
+  const network =
+    family === 4
+      ? frame.ipv4(CLIENT, BACKEND, { tos: 1 << 2 })
+      : frame.ipv6(CLIENT_6, BACKEND_6, { versionClassFlow: 0x60400000 });
+  return network.udp({ sourcePort: 40_000, destinationPort: PORT }, payload);
 }
 
 /** A server on the VIP that keeps what it is sent, and the network's end to send from. */

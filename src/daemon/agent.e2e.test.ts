@@ -10,7 +10,7 @@ import { startingApi } from "../api/starting.ts";
 import { skip } from "../kernel/kernel-fixture.ts";
 import type { PacketSocket } from "../kernel/packet-socket.ts";
 import { readSysctl, writeSysctl } from "../kernel/sysctl.ts";
-import { formatIp, type IpAddress } from "../net/address.ts";
+import { formatIp, ip, type IpAddress } from "../net/address.ts";
 import { eth } from "../packet/build.ts";
 import {
   AgentProcess,
@@ -29,6 +29,7 @@ import {
   makeBackend,
   makeEth0,
   PINS,
+  readdressed,
   Server,
   sh,
   snapshot,
@@ -275,21 +276,28 @@ test(
   },
 );
 
-test("an agent falls back to generic XDP and says why", options, async () => {
+test("an agent falls back to TC and says why", options, async () => {
   sh("ip link set eth0p mtu 9000; ip link set eth0 mtu 9000");
   const agent = await AgentProcess.start();
-  const warning = agent.lines.find(({ msg }) => msg === "generic XDP, slower");
+  const warning = agent.lines.find(({ msg }) => msg === "TC instead of native XDP, slower");
   assert.equal(warning?.level, "warn");
   assert.match(String(warning["why"]), /ERANGE, its MTU is too large for native XDP/);
-  assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "generic" }]);
+  assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "tc" }]);
   using server = await Server.open();
-  server.wire.send(encapsulated("generic"));
-  await server.hears("generic");
-  await agent.end("SIGTERM");
+  server.wire.send(encapsulated("by TC"));
+  await server.hears("by TC");
+  // Killed, it serves on; the next takes over what runs.
+  const { id } = linkInfo();
+  await agent.end("SIGKILL");
+  server.wire.send(encapsulated("without a daemon"));
+  await server.hears("without a daemon");
+  const second = await AgentProcess.start();
+  assert.equal(linkInfo().id, id);
+  await second.end("SIGTERM");
 
   // Told to be native it does not start, and what it did until then is undone.
   const was = snapshot();
-  const { code, stderr } = carom(["agent", "-c", CONFIG], configText(", xdpMode: native"));
+  const { code, stderr } = carom(["agent", "-c", CONFIG], configText(", mode: native"));
   assert.equal(code, 1);
   assert.match(stderr, /^carom: Cannot attach native XDP to eth0: ERANGE[^\n]+\n$/);
   assert.equal(snapshot(), was);
@@ -305,7 +313,7 @@ test("a start that fails leaves the run before serving", options, async () => {
   const { id } = linkInfo();
   using server = await Server.open();
   for (const interfaces of ["[eth1, eth0]", "[eth0, eth1]"]) {
-    const config = configText(", xdpMode: native").replace("[eth0]", interfaces);
+    const config = configText(", mode: native").replace("[eth0]", interfaces);
     const { code, stderr, stdout } = carom(["agent", "-c", CONFIG], config);
     assert.equal(code, 1);
     assert.match(stderr, /^carom: Cannot attach native XDP to eth1: ERANGE/);
@@ -321,18 +329,51 @@ test("a start that fails leaves the run before serving", options, async () => {
 });
 
 test("an agent told to use another mode attaches anew", options, async () => {
-  const first = await AgentProcess.start(configText(", xdpMode: generic"), ["--keep"]);
+  const first = await AgentProcess.start(configText(", mode: generic"), ["--keep"]);
   assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "generic" }]);
   const { id } = linkInfo();
   await first.end("SIGTERM");
-  const second = await AgentProcess.start(configText(", xdpMode: native"));
-  assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "native" }]);
-  assert.notEqual(linkInfo().id, id);
   using server = await Server.open();
-  server.wire.send(encapsulated("native"));
-  await server.hears("native");
-  await second.end("SIGTERM");
+  for (const mode of ["native", "tc"]) {
+    const next = await AgentProcess.start(configText(`, mode: ${mode}`), ["--keep"]);
+    assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode }]);
+    assert.notEqual(linkInfo().id, id);
+    server.wire.send(encapsulated(mode));
+    await server.hears(mode);
+    await next.end("SIGTERM");
+  }
 });
+
+for (const mode of ["native", "tc", "generic"]) {
+  test(`an agent serves every tunnel, dscp and prefixes, ${mode}`, options, async () => {
+    const was = snapshot();
+    const config = configText(
+      `, mode: ${mode}, dscp: [{ address: 192.0.2.14, vips: [203.0.113.200] }, { address: "2001:db8:2::14", vips: ["2001:db8:f::200"] }]`,
+    ).replace("vips: [203.0.113.200, ", "vips: [203.0.113.200, 203.0.113.0/25, ");
+    const agent = await AgentProcess.start(config);
+    assert.match(sh("ip route show table local"), /^local 203\.0\.113\.0\/25 dev lo/m);
+    for (const vip of [VIP, VIP_6, ip("203.0.113.77")]) {
+      using server = await Server.open(vip);
+      for (const director of [DIRECTOR, DIRECTOR_6]) {
+        for (const kind of ["ipip", "gre", "fou", "gue"] as const) {
+          const text = `${kind} by ${formatIp(director)}`;
+          server.wire.send(encapsulated(text, director, vip, kind));
+          await server.hears(text);
+        }
+      }
+      if (vip === VIP || vip === VIP_6) {
+        server.wire.send(readdressed("by a code point", vip.family));
+        await server.hears("by a code point");
+      }
+    }
+    const { reasons } = await status();
+    assert.equal(reasons["decapsulated"]?.packets, 24);
+    assert.equal(reasons["restored"]?.packets, 2);
+    await agent.end("SIGTERM");
+    assert.equal(snapshot(), was);
+    assert.doesNotMatch(sh("ip route show table local"), /203\.0\.113/);
+  });
+}
 
 test("an agent runs with the capabilities it says it needs and no other", options, async () => {
   const was = snapshot();

@@ -4,7 +4,7 @@
  */
 import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
-import type { AgentConfig } from "../model/model.ts";
+import type { AgentConfig, AgentMode } from "../model/model.ts";
 import { formatIp } from "../net/address.ts";
 import { formatPrefix, type IpPrefix, isWhole, prefixContains } from "../net/prefix.ts";
 import { planSysctls, type SysctlChange, type SysctlReading } from "./agent-sysctls.ts";
@@ -26,7 +26,7 @@ const LOOPBACK = "lo";
 export function agentProblems(config: AgentConfig, facts: AgentHostFacts): readonly string[] {
   return [
     ...loopbackProblems(facts),
-    ...config.interfaces.flatMap((name) => interfaceProblems(name, facts)),
+    ...config.interfaces.flatMap((name) => interfaceProblems(name, config.mode, facts)),
     ...config.vips.flatMap((vip) => vipProblems(vip, facts)),
     ...planSysctls(facts.sysctls, facts.knownSysctls).problems,
   ];
@@ -40,7 +40,11 @@ function loopbackProblems({ links }: AgentHostFacts): readonly string[] {
   ];
 }
 
-function interfaceProblems(name: string, facts: AgentHostFacts): readonly string[] {
+function interfaceProblems(
+  name: string,
+  mode: AgentMode,
+  facts: AgentHostFacts,
+): readonly string[] {
   const link = facts.links.find((candidate) => candidate.name === name);
   if (link === undefined) {
     const known = facts.links.map((candidate) => candidate.name).join(", ");
@@ -55,7 +59,7 @@ function interfaceProblems(name: string, facts: AgentHostFacts): readonly string
     return [`Cannot attach to ${name}: it is down; set it up with "ip link set ${name} up"`];
   }
   const [xdp] = link.xdp;
-  if (xdp === undefined || facts.ownIfindexes.has(link.ifindex)) return [];
+  if (mode === "tc" || xdp === undefined || facts.ownIfindexes.has(link.ifindex)) return [];
   const off = { native: "xdpdrv", generic: "xdpgeneric", offloaded: "xdpoffload" }[xdp.mode];
   return [
     `Cannot attach to ${name}: it already has a ${xdp.mode} XDP program (${facts.xdpProgramOn(link)}); stop what it belongs to, or remove it with "ip link set dev ${name} ${off} off"`,

@@ -11,8 +11,9 @@ import { ip } from "../../net/address.ts";
 import { bare, eth, type LinkLayer } from "../../packet/build.ts";
 import { problemsOf } from "../../packet/decode.ts";
 import { assertPacket } from "../../packet/format.ts";
-import { ETH_P_8021AD, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_IPV6 } from "../../packet/headers.ts";
+import { ETH_P_8021AD } from "../../packet/headers.ts";
 import type { ReferenceAgent } from "../reference/agent.ts";
+import { inTunnel } from "../tunnel-fixture.ts";
 import { AgentUnderTest, agentWorld, DIRECTOR, DIRECTOR_6 } from "./agent-fixture.ts";
 import { type TunnelKind, tunnelKinds } from "./variant.ts";
 
@@ -47,23 +48,7 @@ function around(
 ): Uint8Array {
   const packet = inside(bare(), inner, to);
   const network = outer === 4 ? link.ipv4(DIRECTOR, OWN) : link.ipv6(DIRECTOR_6, OWN_6);
-  const protocol = inner === 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
-  switch (kind) {
-    case "ipip":
-      return network.raw(protocol, packet);
-    case "gre": {
-      const etherType = inner === 4 ? [0x08, 0x00] : [0x86, 0xdd];
-      return network.raw(IPPROTO_GRE, Uint8Array.of(0, 0, ...etherType, ...packet));
-    }
-    case "fou": {
-      const destinationPort = inner === 4 ? 5555 : 5556;
-      return network.udp({ sourcePort: 50_000, destinationPort }, packet);
-    }
-    case "gue": {
-      const ports = { sourcePort: 50_000, destinationPort: 6080, checksum: 0 };
-      return network.udp(ports, Uint8Array.of(0, protocol, 0, 0, ...packet));
-    }
-  }
+  return inTunnel(network, kind, packet);
 }
 
 function assertBecomes(
