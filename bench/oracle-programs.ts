@@ -19,7 +19,9 @@ import { emitWholeHash } from "./whole-hash.ts";
 export function flowHashProgram(): Program {
   return xdp("bench_hash", (p) => {
     const packet = p.packet();
-    packet.require(Ethernet.size + Ipv6.size + Udp.size, XDP_PASS);
+    const verdict = p.variable(XDP_PASS, 8);
+    const leave = p.exit(() => p.return(verdict));
+    packet.require(Ethernet.size + Ipv6.size + Udp.size, leave);
     const ip6 = packet.data.plus(Ethernet.size).as(Ipv6);
     const ports = packet.data.plus(Ethernet.size + Ipv6.size);
     const words = [
@@ -29,7 +31,8 @@ export function flowHashProgram(): Program {
       ip6.nextHeader.read(),
     ];
     packet.data.place(4).set(emitWholeHash(p, HASH_KEY, words));
-    p.return(XDP_TX);
+    verdict.set(XDP_TX);
+    p.goto(leave);
   });
 }
 

@@ -10,5 +10,7 @@ export function emitWholeHash(
   words: readonly Value[],
 ): Value {
   const terms = words.map((word, index): FlowTerm => [index + 1, word]);
-  return emitFlowHash(p, key, p.constant(key[0] ?? 0n, 8), terms);
+  // The last word is the last that is written before the program runs: its product is begun first.
+  const order = [...terms.slice(-1), ...terms.slice(0, -1)];
+  return emitFlowHash(p, key, p.constant(key[0] ?? 0n, 8), order);
 }

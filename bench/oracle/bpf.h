@@ -28,7 +28,7 @@ static long (*bpf_xdp_adjust_head)(struct xdp_md *context, int delta) = (void *)
 #define to_host_32(value) __builtin_bswap32(value)
 
 enum { ETH_P_IP = 0x0800, ETH_P_IPV6 = 0x86dd };
-enum { IPPROTO_IPIP = 4, IPPROTO_IPV6 = 41 };
+enum { IPPROTO_IPIP = 4, IPPROTO_UDP = 17, IPPROTO_IPV6 = 41, IPPROTO_GRE = 47 };
 enum { IP_DF = 0x4000, IP_MF = 0x2000, IP_OFFSET = 0x1fff };
 
 /* Not packed: a packed struct would be read byte by byte. */
@@ -54,7 +54,7 @@ struct ipv6 {
   u32 destination[4];
 };
 
-enum { ETHERNET = 14, IPV4 = 20, IPV6 = 40, UDP = 8 };
+enum { ETHERNET = 14, IPV4 = 20, IPV6 = 40, UDP = 8, GRE = 4, GUE = 4 };
 
 /* As src/datapath/counters.ts: one region for each CPU. */
 struct counter {
