@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 # command:package, what the lab and the tests call besides coreutils. The one list of them.
 commands=(ip:iproute2 mount:mount nsenter:util-linux setpriv:util-linux unshare:util-linux)
-if [ "${1-}" = test ]; then commands+=(bpftool:bpftool); fi
+if [ "${1-}" = test ]; then commands+=(bpftool:bpftool nft:nftables); fi
 
 stamp=node_modules/.carom-setup
 wanted="$(uname -m) $(cat package-lock.json tools/node/package.json | sha256sum)"

@@ -10,6 +10,7 @@ import { constants } from "node:os";
 import { Command, CommanderError } from "commander";
 import { agentCommand } from "./agent.ts";
 import { backendCommand } from "./backend.ts";
+import { backendSetupCommand } from "./backend-setup.ts";
 import { checkCommand } from "./check.ts";
 import { directorCommand } from "./director.ts";
 import { labCommand } from "./lab.ts";
@@ -22,6 +23,7 @@ const commands: readonly (() => Command)[] = [
   checkCommand,
   statusCommand,
   backendCommand,
+  backendSetupCommand,
   teardownCommand,
   labCommand,
 ];
