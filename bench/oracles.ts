@@ -19,19 +19,21 @@ import {
 } from "../src/datapath/agent/contents.ts";
 import { agentMaps } from "../src/datapath/agent/maps.ts";
 import { agentProgram } from "../src/datapath/agent/program.ts";
+import { tunnelKinds } from "../src/datapath/agent/variant.ts";
 import type { Counters } from "../src/datapath/counters.ts";
 import type { DirectorVariant } from "../src/datapath/director/variant.ts";
 import type { FlowHashKey } from "../src/datapath/flow-hash.ts";
 import { type Random, randomFrame, randomPacket } from "../src/datapath/fuzz-fixture.ts";
 import { ForwardingCode } from "../src/datapath/layout.ts";
 import { agentReasons, directorReasons } from "../src/datapath/reasons.ts";
+import { inTunnel } from "../src/datapath/tunnel-fixture.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { indexLayout } from "../src/model/arena-size.ts";
 import { defaultTunnels } from "../src/model/model.ts";
 import { formatIp, ip } from "../src/net/address.ts";
 import { wholePrefix } from "../src/net/prefix.ts";
-import { eth } from "../src/packet/build.ts";
+import { bare, eth } from "../src/packet/build.ts";
 import type { Defines } from "./clang.ts";
 import { BenchDirector } from "./director.ts";
 import {
@@ -252,7 +254,14 @@ async function agent(): Promise<OracleWorld> {
         : link.ipv6(isKnown ? DIRECTOR_6 : STRANGER_6, BACKEND_6, {
             versionClassFlow: (0x60000000 | (tos << 20)) >>> 0,
           });
-      return randomPacket(random, random.chance(0.05) ? link : outer, ends);
+      if (random.chance(0.05)) return randomPacket(random, link, ends);
+      const kind = random.pick(tunnelKinds);
+      if (kind !== "ipip") {
+        return inTunnel(outer, kind, randomPacket(random, bare(), ends), { ports: variant.ports });
+      }
+      const isNested = random.chance(0.05);
+      const inner = isNested ? outer.ipv4(FOREIGN, formatIp(FIRST_VIP[4])) : outer;
+      return randomPacket(random, inner, ends);
     },
     [Symbol.dispose]: () => stack.dispose(),
   };
