@@ -26,7 +26,7 @@ const example = (name: string): string =>
 export const LAB_DIRECTOR_CONFIG: string = example("director.yaml");
 export const LAB_AGENT_CONFIG: string = example("agent.yaml");
 
-const backendNodes = ["backend-1", "backend-2", "backend-3"] as const;
+export const backendNodes = ["backend-1", "backend-2", "backend-3"] as const;
 export type BackendNodeName = (typeof backendNodes)[number];
 
 const LOOK_AGAIN_MS = 10;
@@ -35,6 +35,8 @@ const NEXT_HOPS_WITHIN_MS = 10_000;
 export interface LabOptions {
   /** Configuration of the director; the example's by default. */
   readonly directorConfig?: string;
+  /** Configuration of each agent; the example's by default. */
+  readonly agentConfig?: (node: BackendNodeName) => string;
 }
 
 /** Where a backend of the configuration lives. */
@@ -72,7 +74,8 @@ export class Lab {
    * @throws {Error} with what a daemon said, when it does not start; nothing is left then
    */
   static async start(options: LabOptions = {}): Promise<Lab> {
-    const file = options.directorConfig ?? LAB_DIRECTOR_CONFIG;
+    const { directorConfig: file = LAB_DIRECTOR_CONFIG, agentConfig = () => LAB_AGENT_CONFIG } =
+      options;
     const config = await readDirectorConfig(file);
     const port = portOf(config);
     const servers = backendsOf(config).map(({ name, node }) => [
@@ -94,7 +97,7 @@ export class Lab {
         ...backendNodes.map((name) =>
           DaemonProcess.start(
             nodes[name],
-            ["agent", "--config", LAB_AGENT_CONFIG],
+            ["agent", "--config", agentConfig(name)],
             "agent serving",
           ),
         ),
