@@ -13,7 +13,15 @@ import { formatMac, type Mac } from "../net/mac.ts";
 import { eth } from "../packet/build.ts";
 import { decode } from "../packet/decode.ts";
 import { assertPacket } from "../packet/format.ts";
-import { Ethernet, IPPROTO_IPIP, IPPROTO_IPV6, Ipv6, TcpFlag } from "../packet/headers.ts";
+import {
+  Ethernet,
+  ICMP_TIME_EXCEEDED,
+  ICMPV6_TIME_EXCEED,
+  IPPROTO_IPIP,
+  IPPROTO_IPV6,
+  Ipv6,
+  TcpFlag,
+} from "../packet/headers.ts";
 import type { TcpFlow } from "./flow-owner.ts";
 import { Lab, LAB_DIRECTOR_CONFIG } from "./lab.ts";
 import { flowsTo, skip, visit } from "./lab-fixture.ts";
@@ -230,3 +238,50 @@ for (const outer of families) {
     },
   );
 }
+
+test(
+  "traceroute shows the director: it answers a packet whose TTL ends there",
+  options,
+  async () => {
+    const lab = await Lab.start();
+    try {
+      const flowTo = await flowsTo(lab);
+      const { client } = lab.network.nodes;
+      const macs = [macOf(lab, "client"), macOf(lab, "router")] as const;
+      for (const family of families) {
+        // Forwarded by `ipip`, which routes; `l2` leaves the TTL as a switch does.
+        const flow = flowTo("web-3", family);
+        const own = formatIp(addressOf(lab.network.topology.nodes.director, family));
+        const { ifindex } = interfaceOf(client.spec, "eth0");
+        const socket = client.exec(() => PacketSocket.open(ifindex));
+        const ports = { sourcePort: flow.clientPort, destinationPort: flow.vipPort, flags: "S" };
+        // The router takes one hop, the director would take the other.
+        const probe =
+          family === 4
+            ? eth(...macs)
+                .ipv4(flow.client, flow.vip, { ttl: 2 })
+                .tcp(ports)
+            : eth(...macs)
+                .ipv6(flow.client, flow.vip, { hopLimit: 2 })
+                .tcp(ports);
+        const answer = new Promise<Uint8Array>((resolve) => {
+          socket.watch(({ direction, bytes }) => {
+            const type = family === 4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEED;
+            const isAnswer = decode(bytes).layers.some(
+              (layer) =>
+                layer.kind === (family === 4 ? "icmp" : "icmpv6") && layer.header.type === type,
+            );
+            if (direction !== "outgoing" && isAnswer) resolve(bytes);
+          });
+        });
+        socket.send(probe);
+        assert.equal(endsOf(await answer).source, own);
+        socket.close();
+      }
+      const { reasons } = await lab.status();
+      assert.equal(reasons["time_exceeded"]?.packets, 2);
+    } finally {
+      await lab.close();
+    }
+  },
+);
