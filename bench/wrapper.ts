@@ -23,12 +23,12 @@ import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts
 import { Netns } from "../src/kernel/netns.ts";
 import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
 import { TestRun } from "../src/kernel/test-run.ts";
+import { Ethernet, Vlan } from "../src/packet/headers.ts";
 import { runLive } from "./live-run.ts";
 import {
   CLIENT_BITS,
   FIRST_SOURCE_PORT,
   firstFrame,
-  offsetsOf,
   type Shape,
   shapeOf,
   SPREAD,
@@ -37,7 +37,7 @@ import {
 
 /** Of enum xdp_action: what went wrong in the wrapper itself. */
 const XDP_ABORTED = 0;
-const HEAD_BYTES = 64;
+const HEAD_BYTES = 96;
 const STAMPS_MAX = 1024;
 /** Stretches of a run: enough for a median, and the clock is read seldom. */
 const STRETCHES = 100;
@@ -64,9 +64,9 @@ const WrapperState = struct(
     _aligned: pad(4),
     /** The first bytes of flow 0's frame; what differs between flows is zero. */
     head: bytes(HEAD_BYTES),
-    _reserved: pad(16),
+    _reserved: pad(48),
   },
-  { size: 128 },
+  { size: 192 },
 );
 
 const stateMap = globalData("bench_state", WrapperState.size + STAMPS_MAX * 8);
@@ -89,8 +89,7 @@ export function wrapperProgram(shape: Shape): Program {
     const grown = p.packet().length().sub(state.frameBytes);
     p.call(Helper.xdpAdjustHead, p.contextRegister, grown);
     const packet = p.packet();
-    const at = offsetsOf(shape);
-    packet.require(at.ports + 4, XDP_ABORTED);
+    packet.require(Math.max(shape.ports + 4, (shape.checksum ?? 0) + 2), XDP_ABORTED);
 
     let random: Value = state.random.read();
     random = random.xor(random.shl(13));
@@ -102,17 +101,17 @@ export function wrapperProgram(shape: Shape): Program {
 
     const head = p.mapValue(stateMap, WrapperState.offsets.head);
     // In words that no load of a program straddles: a load of two stores' bytes waits for both.
-    for (const [offset, size] of fixedWords[shape]) copy(packet.data, head, offset, size);
+    for (const [offset, size] of fixedWords(shape)) copy(packet.data, head, offset, size);
     const source = state.source.read().add(flow.and(2 ** CLIENT_BITS - 1));
     const spread = flow.mul(SPREAD | 0).u64();
     const chosen = spread.mul(state.destinations.read().u64()).shr(32).u32();
     const destination = state.destination.read().add(chosen);
     for (const [offset, value] of [
-      [at.source, source],
-      [at.destination, destination],
+      [shape.source, source],
+      [shape.destination, destination],
     ] as const) {
       const word = value.toNetwork().raw();
-      if (shape !== "ipv6") {
+      if (shape.family === 4) {
         packet.data.plus(offset).place(4).set(word);
       } else {
         const start = offset - 4;
@@ -121,41 +120,31 @@ export function wrapperProgram(shape: Shape): Program {
       }
     }
     const sourcePort = flow.shr(CLIENT_BITS).add(FIRST_SOURCE_PORT).toNetwork(2).raw().u32();
-    const ports = head.plus(at.ports).place(4).read().or(sourcePort);
-    packet.data.plus(at.ports).place(4).set(ports);
+    const ports = head.plus(shape.ports).place(4).read().or(sourcePort);
+    packet.data.plus(shape.ports).place(4).set(ports);
     p.tailCall(p.contextRegister, targetMap, 0, XDP_ABORTED);
   });
 }
 
-/** Offset and size of what is the same for all flows: MACs, EtherType, the IP header up to the addresses' ends. */
-const fixedWords: Readonly<Record<Shape, readonly (readonly [number, 2 | 4 | 8])[]>> = {
-  ipv4: [
+/**
+ * Offset and size of what is the same for all flows and what programs change: MACs, VLAN tags,
+ * EtherType, IP headers up to the addresses' ends. Options and extension headers nobody changes.
+ */
+function fixedWords({ net, family, checksum }: Shape): readonly (readonly [number, 2 | 4 | 8])[] {
+  const words: (readonly [number, 2 | 4 | 8])[] = [
     [0, 8],
     [8, 4],
-    [12, 2],
-    [14, 8],
-    [22, 4],
-  ],
-  ipv6: [
-    [0, 8],
-    [8, 4],
-    [12, 2],
-    [14, 8],
-    [22, 8],
-    [38, 8],
-  ],
-  "ipv4 in ipv4": [
-    [0, 8],
-    [8, 4],
-    [12, 2],
-    [14, 8],
-    [22, 4],
-    [26, 4],
-    [30, 4],
-    [34, 8],
-    [42, 4],
-  ],
-};
+  ];
+  const [first = Ethernet.size, inner = first] = net;
+  for (let at = 12; at < first - 2; at += Vlan.size) words.push([at, 4]);
+  words.push([first - 2, 2]);
+  // An outer header is IPv4, and its addresses are those of all flows.
+  if (inner !== first) words.push([first, 8], [first + 8, 4], [first + 12, 4], [first + 16, 4]);
+  if (family === 4) words.push([inner, 8], [inner + 8, 4]);
+  else words.push([inner, 8], [inner + 8, 8], [inner + 24, 8]);
+  if (checksum !== null) words.push([checksum, 2]);
+  return words;
+}
 
 const copy = (to: Pointer, from: Pointer, offset: number, size: 2 | 4 | 8): void =>
   to.plus(offset).place(size).set(from.plus(offset).place(size));
@@ -234,9 +223,8 @@ export class Wrapper {
   }
 
   #prepare(targetFd: number, traffic: Traffic, packets: number): Uint8Array {
-    if (shapeOf(traffic) !== this.shape) {
-      throw new TypeError(`The wrapper is for ${this.shape}, not for ${shapeOf(traffic)}`);
-    }
+    const [own, asked] = [this.shape, shapeOf(traffic)].map((shape) => JSON.stringify(shape));
+    if (asked !== own) throw new TypeError(`The wrapper is for ${own}, not for ${asked}`);
     this.#targets.update(SLOT, new Uint8Array(Uint32Array.of(targetFd).buffer));
     const frame = firstFrame(traffic);
     const stretchMask = stretchOf(packets) - 1;
@@ -276,7 +264,7 @@ const stretchOf = (packets: number): number =>
 
 function stateFor(traffic: Traffic, frame: Uint8Array): Parameters<typeof WrapperState.write>[1] {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-  const at = offsetsOf(shapeOf(traffic));
+  const at = shapeOf(traffic);
   const head = new Uint8Array(HEAD_BYTES);
   head.set(frame.subarray(0, HEAD_BYTES));
   head.fill(0, at.source, at.source + 4);

@@ -23,23 +23,22 @@ export interface BackendUse {
 /** Every backend address of a configuration, in the order of the file. */
 export function backendUses(config: DirectorConfig): readonly BackendUse[] {
   const codePoints = codePointsOf(config);
-  const found = new Map<string, { members: { pool: string; backend: Backend }[] }>();
+  const found = new Map<string, Found>();
   for (const { name: pool, backends } of config.pools) {
     for (const backend of backends) {
       const key = formatIp(backend.address);
-      const use = found.get(key) ?? { members: [] };
+      const use = found.get(key) ?? { address: backend.address, members: [] };
       found.set(key, use);
       use.members.push({ pool, backend });
     }
   }
-  return [...found].map(([key, { members }]) => {
+  return [...found].map(([key, { address, members }]) => {
     const pools = new Set(members.map(({ pool }) => pool));
     const services = config.services.filter(({ pool }) => pools.has(pool));
     const vips: IpPrefix[] = [];
     for (const vip of services.flatMap((service) => service.vips)) {
       if (!vips.some((known) => sameIpPrefix(known, vip))) vips.push(vip);
     }
-    const { address } = members[0]?.backend as Backend;
     return {
       address,
       members: members.map(({ pool, backend }) => `${pool}/${backend.name}`),
@@ -49,6 +48,11 @@ export function backendUses(config: DirectorConfig): readonly BackendUse[] {
       codePoints: codePoints.get(key) ?? [],
     };
   });
+}
+
+interface Found {
+  readonly address: IpAddress;
+  readonly members: { readonly pool: string; readonly backend: Backend }[];
 }
 
 /** Which backends `wanted` means: an address, or `pool/name`. */
