@@ -101,7 +101,7 @@ function placedPieces(
   return runPieces(
     stage.wrapper(traffic),
     [stage.empty(), our, clang].map((program) => ({ program, traffic })),
-    { pieces, packets },
+    { pieces, size: Math.floor(packets / pieces) },
   ).map((piece) => piece.map(roundFigure));
 }
 

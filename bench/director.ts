@@ -58,6 +58,7 @@ export class BenchDirector {
       tunnels: defaultTunnels,
       outerSources: { ipv4: null, ipv6: null },
       vlanTags: 0,
+      ...options.variant,
       features: { ...featuresOf(state), ...options.features },
     };
     const specs = [maps.arena.map, maps.counters.map, maps.limits];
@@ -136,6 +137,10 @@ export class BenchDirector {
 export interface DirectorOptions {
   /** Features beyond those the state needs. */
   readonly features?: Partial<Features>;
+  /** What else the program is specialised to; nothing special unless given. */
+  readonly variant?: Partial<
+    Pick<DirectorVariant, "addresses" | "tunnels" | "outerSources" | "vlanTags">
+  >;
   /** The MACs of neighbours; all are known unless given. */
   readonly neighbours?: (id: NextHopId) => Mac | null;
   /** Who owns a pool's buckets; as planned unless given. */

@@ -2,7 +2,7 @@
  * Floors: the least that can forward a packet with full counters, so that the distance between the
  * director and what is possible can be seen. They know one VIP table of 64 slots without a second
  * chance, one bucket table of 65 536, 256 backends; no MAC of ours to compare, no fragments but
- * refused, no MTU, no second interface, no reasons. Their sizes are fixed and listed in
+ * refused, no TTL, no MTU, no second interface, no reasons. Their sizes are fixed and listed in
  * docs/benchmarks.md, so that they cannot grow to flatter the director.
  */
 import type { RecordOf } from "../src/bpf/layout.ts";
@@ -71,8 +71,12 @@ const table = globalData("floor_table", BACKENDS_AT + BACKENDS * Backend.size);
 const counters = declareCounters("floor_counters", (1 << SLOT_BITS) + BACKENDS, possibleCpuLimit());
 const BACKEND_COUNTERS_AT = counterOffset(1 << SLOT_BITS);
 
+/** The ways there is a floor of. */
+export const floorWays = ["l2", "ipip4", "ipip6"] as const satisfies readonly Way[];
+export type FloorWay = (typeof floorWays)[number];
+
 /** The least that forwards packets of `family` this way. */
-export function floorProgram(family: Family, way: Way): Program {
+export function floorProgram(family: Family, way: FloorWay): Program {
   return xdp("carom_floor", (p) => {
     const packet = p.packet();
     const length = packet.length();
@@ -229,7 +233,7 @@ export class Floor {
   readonly #maps: ReadonlyMap<unknown, BpfMap>;
 
   /** @throws {KernelError} */
-  constructor(family: Family, way: Way, state: DesiredState) {
+  constructor(family: Family, way: FloorWay, state: DesiredState) {
     this.#maps = new Map([table, counters.map].map((spec) => [spec, createMap(spec)]));
     const fd = (spec: unknown): number => this.#maps.get(spec)?.fd ?? -1;
     this.program = loadProgram(compile(floorProgram(family, way)), fd);

@@ -14,9 +14,10 @@ import { machine } from "./machine.ts";
 import { measure, PACKETS_MIN } from "./measure.ts";
 import { oracles } from "./oracles.ts";
 import { packetRates } from "./pps.ts";
-import { caseReport, formatRates, formatReport, type Report } from "./report.ts";
+import { caseReport, formatRates, formatReport, goalsOf, type Report } from "./report.ts";
 import { Stage, type Subject } from "./subject.ts";
 import { firstFrame } from "./traffic.ts";
+import { worldKey } from "./world.ts";
 
 interface Options {
   readonly json?: true;
@@ -76,7 +77,9 @@ async function run(options: Options): Promise<number> {
   });
   progress("");
   const { rounds, packets } = options;
-  const report: Report = { machine: machine(), rounds, packets, cases: measured.map(caseReport) };
+  const reports = measured.map((each) => caseReport(each, packets));
+  const goals = goalsOf(reports);
+  const report: Report = { machine: machine(), rounds, packets, cases: reports, goals };
   if (options.json === true) console.log(JSON.stringify({ ...report, ...(kept && { kept }) }));
   else console.log([formatReport(report), ...(kept ? keptLines(kept) : [])].join("\n"));
   return 0;
@@ -133,9 +136,7 @@ function chooseCases({ quick, pps, cases: pattern }: Options): readonly Case[] {
 
 /** A folder holds one director. @throws {UsageError} when the cases have several */
 function requireOneDirector(chosen: readonly Case[], folder: string): void {
-  const names = new Map(
-    chosen.map(({ name, world, everyFeature }) => [JSON.stringify([world, everyFeature]), name]),
-  );
+  const names = new Map(chosen.map(({ name, world }) => [worldKey(world), name]));
   if (names.size <= 1) return;
   throw new UsageError(
     `cannot keep several directors in "${folder}": ${[...names.values()].join(", ")}; choose with --cases '^${chosen[0]?.name}$'`,

@@ -15,10 +15,11 @@ import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts
 import { Netns } from "../src/kernel/netns.ts";
 import { loadProgram } from "../src/kernel/programs.ts";
 import { Rtnetlink } from "../src/kernel/rtnetlink.ts";
+import { Ipv4, Ipv6 } from "../src/packet/headers.ts";
 import type { Case } from "./cases.ts";
 import { quantile } from "./figures.ts";
 import type { Stage } from "./subject.ts";
-import { IFINDEX } from "./world.ts";
+import { IFINDEX, ways } from "./world.ts";
 import type { Wrapper } from "./wrapper.ts";
 
 export interface Rate {
@@ -30,7 +31,9 @@ export interface Rate {
   /** Median over the rounds of the one over the other. */
   readonly share: number;
   /** The same of the floor: what is possible. */
-  readonly floorShare: number;
+  readonly floorShare: number | null;
+  /** The same of `bpf_xdp_adjust_head` alone, for as many bytes as the tunnel adds: no tunnel has more. */
+  readonly movedShare: number | null;
 }
 
 const GENERATOR_IFINDEX = 6;
@@ -52,15 +55,24 @@ export async function packetRates(
     const { contenders } = await stage.subject(each, false);
     const fdOf = (what: string): number | undefined =>
       contenders.find((contender) => contender.what === what)?.program.fd;
-    const fds = { bare: stage.empty().fd, director: fdOf("director"), floor: fdOf("floor") };
+    const added = addedBytes(each);
+    const fds = {
+      director: fdOf("director"),
+      bare: stage.empty().fd,
+      floor: fdOf("floor"),
+      moved: added === 0 ? undefined : stage.moved(added).fd,
+    };
+    const runners = (["director", "bare", "floor", "moved"] as const).flatMap((who) => {
+      const fd = fds[who];
+      return fd === undefined ? [] : [{ who, fd }];
+    });
     const wrapper = stage.wrapper(each.traffic);
     const piece = Math.ceil(options.packets / PIECES);
     const rounds = Array.from({ length: options.rounds }, () => {
-      const seconds = { director: 0, bare: 0, floor: 0 };
+      const seconds = { director: 0, bare: 0, floor: 0, moved: 0 };
       for (let turn = 0; turn < PIECES; turn += 1) {
-        const order = ["director", "bare", "floor"] as const;
-        for (const who of turn % 2 === 0 ? order : order.toReversed()) {
-          seconds[who] += cable.secondsFor(wrapper, fds[who] ?? -1, each, piece);
+        for (const { who, fd } of turn % 2 === 0 ? runners : runners.toReversed()) {
+          seconds[who] += cable.secondsFor(wrapper, fd, each, piece);
         }
       }
       return seconds;
@@ -74,10 +86,18 @@ export async function packetRates(
       packetsPerSecond: Math.round(median(({ director }) => packets / director)),
       barePacketsPerSecond: Math.round(median(({ bare }) => packets / bare)),
       share: median(({ director, bare }) => bare / director),
-      floorShare: median(({ floor, bare }) => bare / floor),
+      floorShare: fds.floor === undefined ? null : median(({ floor, bare }) => bare / floor),
+      movedShare: fds.moved === undefined ? null : median(({ moved, bare }) => bare / moved),
     });
   }
   return rates;
+}
+
+/** Bytes that a tunnel puts in front; 0 for what is none. */
+function addedBytes({ world: { way } }: Case): number {
+  const { forwarding, family } = ways[way];
+  const shim = { l2: null, dscp: null, ipip: 0, gre: 4, fou: 8, gue: 12 }[forwarding];
+  return shim === null ? 0 : shim + (family === 4 ? Ipv4.size : Ipv6.size);
 }
 
 /** A veth pair in a network namespace of its own, which goes with this process. */

@@ -2,16 +2,29 @@
 import { formatTable } from "../src/cli/table.ts";
 import type { Figures } from "./figures.ts";
 import type { Machine } from "./machine.ts";
-import type { Measured } from "./measure.ts";
+import { type Measured, packetsOf } from "./measure.ts";
 import type { Rate } from "./pps.ts";
 import { FLOWS_ENDLESS } from "./traffic.ts";
 
 export interface Report {
   readonly machine: Machine;
   readonly rounds: number;
-  /** Per round. */
+  /** Per round; some cases have a share of them. */
   readonly packets: number;
   readonly cases: readonly CaseReport[];
+  readonly goals: Goals;
+}
+
+export interface Goals {
+  /** How much more a case costs at a million flows than at one. */
+  readonly spreads: readonly {
+    readonly name: string;
+    readonly apartNs: number;
+    readonly goalNs: number;
+    readonly isGoalMet: boolean;
+  }[];
+  /** A sentence for each goal that is missed. */
+  readonly missed: readonly string[];
 }
 
 /** Nanoseconds a packet; `null` where nothing stands beside the case. */
@@ -19,7 +32,10 @@ export interface CaseReport extends Figures {
   readonly name: string;
   /** Different flows the packets were of. */
   readonly flows: number;
+  /** Of each program in each round. */
+  readonly packets: number;
   readonly goalNs: number | null;
+  readonly isGoalMet: boolean | null;
   readonly emptyGrossMedianNs: number;
   readonly floorNetMedianNs: number | null;
   readonly floorNetMinNs: number | null;
@@ -27,7 +43,10 @@ export interface CaseReport extends Figures {
   readonly yardstickNetMinNs: number | null;
 }
 
-export function caseReport({ subject, figures, emptyGrossMedianNs }: Measured): CaseReport {
+export function caseReport(
+  { subject, figures, emptyGrossMedianNs }: Measured,
+  packets: number,
+): CaseReport {
   const { name, traffic, goalNs } = subject.case;
   const { director, floor, yardstick } = figures;
   if (director === undefined) throw new Error(`"${name}" was measured without a director`);
@@ -42,10 +61,46 @@ export function caseReport({ subject, figures, emptyGrossMedianNs }: Measured): 
   const rounded = Object.fromEntries(
     Object.entries(numbers).map(([key, ns]) => [key, ns === null ? null : Number(ns.toFixed(2))]),
   ) as typeof numbers;
-  return { name, flows: traffic.flows, goalNs, ...rounded };
+  const isGoalMet = goalNs === null ? null : rounded.netMedianNs <= goalNs;
+  const { flows } = traffic;
+  return { name, flows, packets: packetsOf(subject.case, packets), goalNs, isGoalMet, ...rounded };
 }
 
-export function formatReport({ machine, rounds, packets, cases }: Report): string {
+/** Furthest apart that one case may be at one flow and at a million. */
+const SPREAD_GOAL_NS = 10;
+const MANY_FLOWS = 1_000_000;
+
+export function goalsOf(cases: readonly CaseReport[]): Goals {
+  const spreads = cases
+    .filter(({ flows }) => flows === 1)
+    .flatMap(({ name, netMedianNs }) => {
+      const many = cases.find((other) => other.name === name && other.flows === MANY_FLOWS);
+      if (many === undefined) return [];
+      const apartNs = Number((many.netMedianNs - netMedianNs).toFixed(2));
+      const isGoalMet = Math.abs(apartNs) <= SPREAD_GOAL_NS;
+      return [{ name, apartNs, goalNs: SPREAD_GOAL_NS, isGoalMet }];
+    });
+  const missed = [
+    ...cases
+      .filter(({ isGoalMet }) => isGoalMet === false)
+      .map(
+        ({ name, flows, netMedianNs, goalNs }) =>
+          `${name}, ${flowsText(flows)}: ${ns(netMedianNs)}, at most ${String(goalNs)} is the goal`,
+      ),
+    ...spreads
+      .filter(({ isGoalMet }) => !isGoalMet)
+      .map(
+        ({ name, apartNs }) =>
+          `${name}: ${ns(apartNs)} apart at 1 and ${MANY_FLOWS} flows, at most ${SPREAD_GOAL_NS} is the goal`,
+      ),
+  ];
+  return { spreads, missed };
+}
+
+const flowsText = (flows: number): string =>
+  flows === FLOWS_ENDLESS ? "all new" : `${flows} ${flows === 1 ? "flow" : "flows"}`;
+
+export function formatReport({ machine, rounds, packets, cases, goals }: Report): string {
   const rows = cases.map((each) => [
     each.name,
     each.flows === FLOWS_ENDLESS ? "all new" : String(each.flows),
@@ -55,9 +110,7 @@ export function formatReport({ machine, rounds, packets, cases }: Report): strin
     ns(each.grossMedianNs),
     ns(each.floorNetMedianNs),
     ns(each.yardstickNetMedianNs),
-    each.goalNs === null
-      ? ""
-      : `${each.netMedianNs <= each.goalNs ? "within" : "over"} ${each.goalNs}`,
+    each.goalNs === null ? "" : `${each.isGoalMet === true ? "within" : "OVER"} ${each.goalNs}`,
   ]);
   const header = [
     "case",
@@ -75,7 +128,7 @@ export function formatReport({ machine, rounds, packets, cases }: Report): strin
     `${rounds} rounds of ${packets} packets; nanoseconds a packet, net of the wrapper but for "gross"`,
     "",
     formatTable(header, rows),
-    ...spreads(cases),
+    ...goalLines(cases, goals),
   ].join("\n");
 }
 
@@ -89,11 +142,21 @@ export function formatRates(facts: Machine, rates: readonly Rate[]): string {
     String(rate.packetsPerSecond),
     String(rate.barePacketsPerSecond),
     percent(rate.share),
-    percent(rate.floorShare),
+    rate.floorShare === null ? "" : percent(rate.floorShare),
+    rate.movedShare === null ? "" : percent(rate.movedShare),
     rate.share >= SHARE_GOAL ? "reached" : "missed",
   ]);
   const goal = `goal ${SHARE_GOAL * 100} %`;
-  const header = ["case", "flows", "packets/s", "bare XDP_TX", "share", "floor's", goal];
+  const header = [
+    "case",
+    "flows",
+    "packets/s",
+    "bare XDP_TX",
+    "share",
+    "floor's",
+    "adjust_head alone",
+    goal,
+  ];
   return [...machineLines(facts), "", formatTable(header, rows)].join("\n");
 }
 
@@ -102,22 +165,19 @@ export const machineLines = ({ cpu, cpus, kernel, mitigations }: Machine): reado
   ...Object.entries(mitigations).map(([name, state]) => `${name}: ${state}`),
 ];
 
-/** Furthest apart that one case may be at one flow and at a million. */
-const SPREAD_GOAL_NS = 10;
-
-function spreads(cases: readonly CaseReport[]): readonly string[] {
-  const lines = cases
-    .filter(({ flows }) => flows === 1)
-    .flatMap(({ name, netMedianNs }) => {
-      const many = cases.find((other) => other.name === name && other.flows === 1_000_000);
-      if (many === undefined) return [];
-      const apart = many.netMedianNs - netMedianNs;
-      const verdict = Math.abs(apart) <= SPREAD_GOAL_NS ? "within" : "over";
-      return [
-        `${name}: ${ns(apart)} more at 1000000 flows than at 1, ${verdict} ${SPREAD_GOAL_NS}`,
-      ];
-    });
-  return lines.length === 0 ? [] : ["", ...lines];
+function goalLines(cases: readonly CaseReport[], { spreads, missed }: Goals): readonly string[] {
+  const withGoal = cases.filter(({ goalNs }) => goalNs !== null).length;
+  const apart = spreads.map(({ apartNs }) => apartNs);
+  const lines = [
+    ...(spreads.length === 0
+      ? []
+      : [
+          `${ns(Math.min(...apart))} to ${ns(Math.max(...apart))} more at ${MANY_FLOWS} flows than at 1, ${spreads.length} pairs`,
+        ]),
+    `Goals: ${withGoal + spreads.length - missed.length} of ${withGoal + spreads.length} met`,
+    ...missed.map((each) => `MISSED  ${each}`),
+  ];
+  return ["", ...lines];
 }
 
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;

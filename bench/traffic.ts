@@ -95,8 +95,7 @@ export function shapeOf(traffic: Traffic): Shape {
   const inner = net.at(-1) ?? first;
   const addresses = (family === 4 ? Ipv4 : Ipv6).offsets;
   const lastWord = family === 4 ? 0 : 12;
-  const optionBytes =
-    family === 4 ? IPV4_OPTIONS.length : IPV6_EXTENSIONS * IPV6_EXTENSION_BYTES;
+  const optionBytes = family === 4 ? IPV4_OPTIONS.length : IPV6_EXTENSIONS * IPV6_EXTENSION_BYTES;
   const ports = inner + (family === 4 ? Ipv4 : Ipv6).size + (hasOptions ? optionBytes : 0);
   const checksum = ports + (kind === "udp" ? Udp : Tcp).offsets.checksum;
   return {
