@@ -87,8 +87,8 @@ export const SCALE_WORLD: World = {
 
 /** Names a world's tables: what makes no difference to them is not in it. */
 export function worldKey(world: World): string {
-  const { family, way, ...rest } = world;
-  return JSON.stringify(world.everything === true ? rest : world);
+  const kind: Pick<World, "family" | "way"> = { family: 4, way: "l2" };
+  return JSON.stringify(world.everything === true ? { ...world, ...kind } : world);
 }
 
 /**
@@ -223,19 +223,21 @@ function everything({ backendsPerPool }: World): Config {
     backends: backendsOf(way, index * backendsPerPool, backendsPerPool),
   }));
   const services = wayNames.flatMap((way) =>
-    ([4, 6] as const)
-      .filter((family) => canForward(family, way))
-      .flatMap((family) => [
-        ...servicesOf(`${way}-${family}`, vipOf(family, way, "exact"), {
-          hashKey: "five-tuple",
-          pool: way,
-        }),
-        ...servicesOf(`${way}-${family}-wide`, vipOf(family, way, "wide"), {
-          search: "range",
-          hashKey: "client-vip",
-          pool: way,
-        }),
-      ]),
+    ([4, 6] as const).flatMap((family) =>
+      canForward(family, way)
+        ? [
+            ...servicesOf(`${way}-${family}`, vipOf(family, way, "exact"), {
+              hashKey: "five-tuple",
+              pool: way,
+            }),
+            ...servicesOf(`${way}-${family}-wide`, vipOf(family, way, "wide"), {
+              search: "range",
+              hashKey: "client-vip",
+              pool: way,
+            }),
+          ]
+        : [],
+    ),
   );
   const around: Service = {
     name: "around",
