@@ -7,6 +7,8 @@ import type { Traffic } from "./traffic.ts";
 export interface AgentInterfaceStatus {
   readonly name: string;
   readonly mode: AttachMode;
+  /** Why it is not native XDP, where that was wanted first. */
+  readonly fallback: string | null;
 }
 
 export interface AgentStatus {

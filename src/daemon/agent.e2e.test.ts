@@ -81,7 +81,7 @@ test(
       {
         pid: agent.pid,
         instance: "main",
-        interfaces: [{ name: "eth0", mode: "native" }],
+        interfaces: [{ name: "eth0", mode: "native", fallback: null }],
         vips: ["203.0.113.200", "2001:db8:f::200"],
         directors: ["192.0.2.2", "2001:db8:2::2"],
       },
@@ -282,7 +282,9 @@ test("an agent falls back to TC and says why", options, async () => {
   const warning = agent.lines.find(({ msg }) => msg === "TC instead of native XDP, slower");
   assert.equal(warning?.level, "warn");
   assert.match(String(warning["why"]), /ERANGE, its MTU is too large for native XDP/);
-  assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "tc" }]);
+  assert.deepEqual((await status()).interfaces, [
+    { name: "eth0", mode: "tc", fallback: warning["why"] },
+  ]);
   using server = await Server.open();
   server.wire.send(encapsulated("by TC"));
   await server.hears("by TC");
@@ -293,6 +295,7 @@ test("an agent falls back to TC and says why", options, async () => {
   await server.hears("without a daemon");
   const second = await AgentProcess.start();
   assert.equal(linkInfo().id, id);
+  assert.match((await status()).interfaces[0]?.fallback ?? "", /^taken over as it was; /);
   await second.end("SIGTERM");
 
   // Told to be native it does not start, and what it did until then is undone.
@@ -330,13 +333,15 @@ test("a start that fails leaves the run before serving", options, async () => {
 
 test("an agent told to use another mode attaches anew", options, async () => {
   const first = await AgentProcess.start(configText(", mode: generic"), ["--keep"]);
-  assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode: "generic" }]);
+  assert.deepEqual((await status()).interfaces, [
+    { name: "eth0", mode: "generic", fallback: null },
+  ]);
   const { id } = linkInfo();
   await first.end("SIGTERM");
   using server = await Server.open();
   for (const mode of ["native", "tc"]) {
     const next = await AgentProcess.start(configText(`, mode: ${mode}`), ["--keep"]);
-    assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode }]);
+    assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode, fallback: null }]);
     assert.notEqual(linkInfo().id, id);
     server.wire.send(encapsulated(mode));
     await server.hears(mode);
@@ -374,6 +379,27 @@ for (const mode of ["native", "tc", "generic"]) {
     assert.doesNotMatch(sh("ip route show table local"), /203\.0\.113/);
   });
 }
+
+/** Behind a VLAN tag. */
+function tagged(frame: Uint8Array): Uint8Array {
+  return Uint8Array.of(...frame.subarray(0, 12), 0x81, 0, 0, 100, ...frame.subarray(12));
+}
+
+test("an agent by TC looks behind a tag that is beside the frame", options, async () => {
+  for (const vlanTags of [1, 0]) {
+    const agent = await AgentProcess.start(configText(`, mode: tc, vlanTags: ${vlanTags}`));
+    using server = await Server.open();
+    // The kernel takes the tag out before programs see the frame, and has no device to give it to.
+    server.wire.send(tagged(encapsulated("behind a tag")));
+    server.wire.send(encapsulated("after"));
+    await server.hears("after");
+    const { decapsulated } = (await status()).reasons;
+    const frames = [...(vlanTags === 1 ? ["behind a tag"] : []), "after"];
+    const bytes = frames.reduce((sum, text) => sum + encapsulated(text).length, 0);
+    assert.deepEqual(decapsulated, { packets: frames.length, bytes });
+    await agent.end("SIGTERM");
+  }
+});
 
 test("an agent runs with the capabilities it says it needs and no other", options, async () => {
   const was = snapshot();

@@ -106,9 +106,10 @@ export class Agent {
     return {
       instance,
       pid: process.pid,
-      interfaces: [...this.#attachments.values()].map(({ interface: name, mode }) => ({
-        name,
-        mode,
+      interfaces: [...this.#attachments.values()].map((attachment) => ({
+        name: attachment.interface,
+        mode: attachment.mode,
+        fallback: this.#fallbackOf(attachment),
       })),
       vips: vips.map(formatPrefix),
       directors: directors.map(formatIp),
@@ -186,10 +187,10 @@ export class Agent {
       if (known && datapath.attached().has(link.ifindex)) continue;
       const attachment = await datapath.attach(link, wanted);
       this.#attachments.set(name, attachment);
-      const { mode, takenOver, fallback, verifiedInstructions } = attachment;
+      const { mode, takenOver, verifiedInstructions } = attachment;
       this.#log.info({ interface: name, mode, takenOver, verifiedInstructions }, "attached");
-      if (wanted === "auto" && mode !== "native") {
-        const why = fallback ?? "taken over as it was; stop the agent and start it to try again";
+      const why = this.#fallbackOf(attachment);
+      if (why !== null) {
         const what = mode === "tc" ? "TC instead of native XDP, slower" : "generic XDP, slower";
         this.#log.warn({ interface: name, why }, what);
       }
@@ -197,6 +198,11 @@ export class Agent {
     await datapath.removeOthers(
       new Set([...this.#attachments.values()].map(({ ifindex }) => ifindex)),
     );
+  }
+
+  #fallbackOf({ mode, fallback }: Attachment): string | null {
+    if (this.#config.mode !== "auto" || mode === "native") return null;
+    return fallback ?? "taken over as it was; stop the agent and start it to try again";
   }
 
   #onEvent(event: RtnetlinkEvent): void {

@@ -100,6 +100,23 @@ const rows: readonly {
     ],
   },
   {
+    name: "addresses by dscp that it has and has not",
+    host: {
+      addresses: [
+        { ifindex: 2, address: ip("192.0.2.14"), prefixLength: 24, scope: "global", flags: [] },
+      ],
+    },
+    config: {
+      dscp: ["192.0.2.14", "192.0.2.15"].map((address) => ({
+        address: ip(address),
+        vips: [ip("203.0.113.200")],
+      })),
+    },
+    says: [
+      'Cannot take packets by dscp to 192.0.2.15: this host does not have the address; add it to an interface, or correct agent.dscp ("carom backend-setup" prints it)',
+    ],
+  },
+  {
     name: "the VIP on lo already",
     host: {
       addresses: [

@@ -5,7 +5,7 @@
 import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { AgentConfig, AgentMode } from "../model/model.ts";
-import { formatIp } from "../net/address.ts";
+import { formatIp, type IpAddress, sameIp } from "../net/address.ts";
 import { formatPrefix, type IpPrefix, isWhole, prefixContains } from "../net/prefix.ts";
 import { planSysctls, type SysctlChange, type SysctlReading } from "./agent-sysctls.ts";
 
@@ -28,6 +28,7 @@ export function agentProblems(config: AgentConfig, facts: AgentHostFacts): reado
     ...loopbackProblems(facts),
     ...config.interfaces.flatMap((name) => interfaceProblems(name, config.mode, facts)),
     ...config.vips.flatMap((vip) => vipProblems(vip, facts)),
+    ...config.dscp.flatMap(({ address }) => dscpProblems(address, facts)),
     ...planSysctls(facts.sysctls, facts.knownSysctls).problems,
   ];
 }
@@ -63,6 +64,14 @@ function interfaceProblems(
   const off = { native: "xdpdrv", generic: "xdpgeneric", offloaded: "xdpoffload" }[xdp.mode];
   return [
     `Cannot attach to ${name}: it already has a ${xdp.mode} XDP program (${facts.xdpProgramOn(link)}); stop what it belongs to, or remove it with "ip link set dev ${name} ${off} off"`,
+  ];
+}
+
+/** For another address, packets that this host only forwards would be changed. */
+function dscpProblems(own: IpAddress, { addresses }: AgentHostFacts): readonly string[] {
+  if (addresses.some(({ address }) => sameIp(address, own))) return [];
+  return [
+    `Cannot take packets by dscp to ${formatIp(own)}: this host does not have the address; add it to an interface, or correct agent.dscp ("carom backend-setup" prints it)`,
   ];
 }
 
