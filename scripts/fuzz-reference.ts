@@ -20,14 +20,16 @@ const progress = (program: string) => (done: number, wrong: number) => {
   shown = Date.now();
   console.log(`${program}: ${done} packets, ${wrong} differences so far`);
 };
-// The director does more to packets: it gets three of four.
+// The director does more to packets: it gets three of four, and the agent's forms share the rest.
 const ofAgent = Math.floor(options.packets / 4);
+const ofTc = Math.floor(ofAgent / 2);
 const runs = {
   director: await fuzzDirector(
     { ...options, packets: options.packets - ofAgent },
     progress("director"),
   ),
-  agent: fuzzAgent({ ...options, packets: ofAgent }, progress("agent")),
+  agent: fuzzAgent({ ...options, packets: ofAgent - ofTc }, progress("agent")),
+  "agent by TC": fuzzAgent({ ...options, packets: ofTc, form: "tc" }, progress("agent by TC")),
 };
 for (const [program, { packets, reasons, examples }] of Object.entries(runs)) {
   console.log(`\n${program}, ${packets} packets`);
@@ -36,8 +38,10 @@ for (const [program, { packets, reasons, examples }] of Object.entries(runs)) {
   }
   for (const example of examples) console.log(`\n${example}`);
 }
-const differences = runs.director.differences + runs.agent.differences;
-console.log(`\n${runs.director.packets + runs.agent.packets} packets, ${differences} differences`);
+const all = Object.values(runs);
+const packets = all.reduce((sum, run) => sum + run.packets, 0);
+const differences = all.reduce((sum, run) => sum + run.differences, 0);
+console.log(`\n${packets} packets, ${differences} differences`);
 process.exitCode = differences === 0 ? 0 : 1;
 
 function wholeNumber(text: string): number {
