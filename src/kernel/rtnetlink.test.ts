@@ -173,7 +173,7 @@ test("encodeKeeping() marks an entry that the kernel shall keep, and for whom", 
   );
 });
 
-test("decodeLink() reads name, MAC, MTU, kind, master and each XDP attachment", () => {
+test("decodeLink() reads name, MAC, MTU, kind, VLAN, master and each XDP attachment", () => {
   const header = new Uint8Array(16);
   new DataView(header.buffer).setUint32(4, 5, true);
   new DataView(header.buffer).setUint32(8, 0x10001, true);
@@ -183,7 +183,15 @@ test("decodeLink() reads name, MAC, MTU, kind, master and each XDP attachment", 
     u32Attribute(4, 9000),
     u32Attribute(10, 2),
     { type: 16, value: Uint8Array.of(2) },
-    nestedAttribute(18, [textAttribute(1, "vlan")]),
+    u32Attribute(5, 4),
+    nestedAttribute(18, [
+      textAttribute(1, "vlan"),
+      // The id in the machine's byte order, the protocol in the network's.
+      nestedAttribute(2, [
+        { type: 1, value: Uint8Array.of(10, 1) },
+        { type: 5, value: Uint8Array.of(0x88, 0xa8) },
+      ]),
+    ]),
     nestedAttribute(43, [
       { type: 2, value: Uint8Array.of(4) },
       u32Attribute(5, 11),
@@ -200,8 +208,9 @@ test("decodeLink() reads name, MAC, MTU, kind, master and each XDP attachment", 
     lowerUp: true,
     operational: false,
     kind: "vlan",
+    vlan: { protocol: 0x88a8, id: 266, lower: 4 },
     master: 2,
-    lower: null,
+    lower: 4,
     xdp: [
       { mode: "native", programId: 11 },
       { mode: "generic", programId: 12 },

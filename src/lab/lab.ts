@@ -35,8 +35,8 @@ const NEXT_HOPS_WITHIN_MS = 10_000;
 export interface LabOptions {
   /** Configuration of the director; the example's by default. */
   readonly directorConfig?: string;
-  /** Configuration of each agent; the example's by default. */
-  readonly agentConfig?: (node: BackendNodeName) => string;
+  /** Configuration of each agent, the example's by default; `null` for a node that has none. */
+  readonly agentConfig?: (node: BackendNodeName) => string | null;
 }
 
 /** Where a backend of the configuration lives. */
@@ -94,13 +94,12 @@ export class Lab {
       const client = new LoadClient(nodes.client);
       const [director, ...agents] = await Promise.all([
         DaemonProcess.start(nodes.director, ["director", "--config", file], "director running"),
-        ...backendNodes.map((name) =>
-          DaemonProcess.start(
-            nodes[name],
-            ["agent", "--config", agentConfig(name)],
-            "agent serving",
-          ),
-        ),
+        ...backendNodes.flatMap((name) => {
+          const agentFile = agentConfig(name);
+          if (agentFile === null) return [];
+          const argv = ["agent", "--config", agentFile];
+          return [DaemonProcess.start(nodes[name], argv, "agent serving")];
+        }),
       ]);
       const lab = new Lab(network, config, client, director, agents);
       await lab.#resolved();

@@ -61,7 +61,7 @@ const WEB = [
 const device = (name: string, type: string, rest: string): readonly string[] => [
   `ip link add ${name} type ${type} ${rest}`,
   `ip link set ${name} up`,
-  `sysctl -w net.ipv4.conf.${name}.rp_filter=2`,
+  `sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.${name}.rp_filter=0`,
 ];
 const guard = (family: "ip" | "ip6", match: string): readonly string[] => {
   const from = family === "ip" ? "198.51.100.2, 198.51.100.3" : "2001:db8:1::2";

@@ -131,9 +131,7 @@ function mustNot({ forwardings, vips, services }: BackendUse): readonly string[]
         ]
       : []),
     ...(encapsulates
-      ? [
-          "check the reverse path strictly (rp_filter 1) on a tunnel device: answers do not leave there",
-        ]
+      ? ["check the reverse path (rp_filter) on a tunnel device: answers do not leave there"]
       : []),
     "send answers through a tunnel, or by a route that leads back over a director",
     ...(encapsulates

@@ -40,18 +40,19 @@ const vipCommand = (vip: IpPrefix): string => {
   return `${ip} addr add ${formatPrefix(vip)}/${vip.length} dev lo${nodad}`;
 };
 
-/** A device for everything that comes in by one kind of tunnel, whoever sends it. */
+/**
+ * A device for everything that comes in by one kind of tunnel, whoever sends it. It has no address, and such
+ * a device takes nothing when its reverse path is checked, strictly or loosely (net/ipv4/fib_frontend.c,
+ * __fib_validate_source). The larger of the device's value and that of all counts.
+ */
 function device(name: string, type: string, local: IpAddress, rest = ""): readonly string[] {
   const any = local.family === 4 ? "any" : "::";
   return [
     `ip link add ${name} type ${type} local ${formatIp(local)} remote ${any}${rest}`,
     `ip link set ${name} up`,
-    ...loose(name),
+    `sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.${name}.rp_filter=0`,
   ];
 }
-
-/** The stronger of the device's value and that of all counts: 2 for the device is loose whatever all says. */
-const loose = (name: string): readonly string[] => [`sysctl -w net.ipv4.conf.${name}.rp_filter=2`];
 
 const greDevice = (local: IpAddress): readonly string[] =>
   local.family === 4
