@@ -14,7 +14,7 @@ import { directorReasonIndex, type DirectorReason } from "../src/datapath/reason
 import { type BpfMap, createMap, type MappedValues } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
 import { makePinDirectory, replacePin } from "../src/kernel/pins.ts";
-import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
+import { loadProgram } from "../src/kernel/programs.ts";
 import { indexLayout } from "../src/model/arena-size.ts";
 import { defaultTunnels } from "../src/model/model.ts";
 import { type Mac, mac } from "../src/net/mac.ts";
@@ -25,6 +25,7 @@ import {
   featuresOf,
   indexShapeFor,
 } from "../src/plan/desired-state.ts";
+import { Placed } from "./placed.ts";
 import { DIRECTOR_MAC } from "./traffic.ts";
 import { HASH_KEY, IFINDEX, macOf } from "./world.ts";
 
@@ -32,7 +33,7 @@ import { HASH_KEY, IFINDEX, macOf } from "./world.ts";
 export class BenchDirector {
   readonly variant: DirectorVariant;
   readonly image: ProgramImage;
-  readonly program: BpfProgram;
+  readonly program: Placed;
   readonly #maps: ReadonlyMap<MapSpec, BpfMap>;
   readonly #memory: MappedValues;
   readonly #counters: CounterMemory;
@@ -65,7 +66,7 @@ export class BenchDirector {
     this.#maps = new Map(specs.map((spec) => [spec, createMap(spec)]));
     this.#counters = new CounterMemory(this.map(maps.counters.map), maps.counters);
     this.image = compile(directorProgram(this.variant));
-    this.program = loadProgram(this.image, (spec) => this.map(spec).fd);
+    this.program = new Placed(() => loadProgram(this.image, (spec) => this.map(spec).fd));
     this.#memory = this.map(maps.arena.map).mmap();
   }
 

@@ -18,7 +18,7 @@ import { OUTER_TTL } from "../src/datapath/director/tunnel.ts";
 import { keyOf } from "../src/datapath/director/service-index.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
 import { possibleCpuLimit } from "../src/kernel/possible-cpus.ts";
-import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
+import { loadProgram } from "../src/kernel/programs.ts";
 import { onesSum } from "../src/packet/checksum.ts";
 import {
   ETH_P_IP,
@@ -34,6 +34,7 @@ import {
   Udp,
 } from "../src/packet/headers.ts";
 import type { DesiredMember, DesiredState } from "../src/plan/desired-state.ts";
+import { Placed } from "./placed.ts";
 import type { Family } from "./traffic.ts";
 import { HASH_KEY, macOf, type Way } from "./world.ts";
 import { emitWholeHash } from "./whole-hash.ts";
@@ -229,14 +230,15 @@ function once<T>(make: () => T): () => T {
 
 /** A floor in the kernel, its tables filled. Dispose of it to close what it holds. */
 export class Floor {
-  readonly program: BpfProgram;
+  readonly program: Placed;
   readonly #maps: ReadonlyMap<unknown, BpfMap>;
 
   /** @throws {KernelError} */
   constructor(family: Family, way: FloorWay, state: DesiredState) {
     this.#maps = new Map([table, counters.map].map((spec) => [spec, createMap(spec)]));
     const fd = (spec: unknown): number => this.#maps.get(spec)?.fd ?? -1;
-    this.program = loadProgram(compile(floorProgram(family, way)), fd);
+    const image = compile(floorProgram(family, way));
+    this.program = new Placed(() => loadProgram(image, fd));
     const memory = this.#maps.get(table)?.mmap();
     if (memory === undefined) throw new Error("A floor has a table");
     fill(memory.bytes, state, way === "ipip4" ? outerProtocol(family) : 0);

@@ -37,6 +37,7 @@ export function measure(
 ): readonly Measured[] {
   const tallies = subjects.map((subject) => new Tally(subject));
   for (let round = 1; round <= options.rounds; round += 1) {
+    stage.reload();
     for (const tally of tallies) tally.run(stage, options.packets);
     options.onRound(round);
   }
@@ -111,7 +112,9 @@ class Tally {
   }
 }
 
-export type Target = Pick<Contender, "program" | "traffic">;
+export interface Target extends Pick<Contender, "traffic"> {
+  readonly program: { readonly fd: number };
+}
 
 /** What one round of each target comes to, in nanoseconds a packet. */
 function runRound(wrapper: Wrapper, targets: readonly Target[], round: Round): readonly number[] {

@@ -3,16 +3,17 @@
  * the reference says before its figure counts.
  */
 import { Helper } from "../src/bpf/helpers.ts";
-import { compile } from "../src/bpf/program.ts";
+import { compile, type Program } from "../src/bpf/program.ts";
 import { xdp, XDP_TX } from "../src/bpf/xdp.ts";
 import { formatPacket } from "../src/packet/format.ts";
 import { Ethernet } from "../src/packet/headers.ts";
 import { referenceDirector } from "../src/datapath/reference/director.ts";
-import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
+import { loadProgram } from "../src/kernel/programs.ts";
 import type { DesiredState } from "../src/plan/desired-state.ts";
 import type { Case } from "./cases.ts";
 import { BenchDirector } from "./director.ts";
 import { Floor } from "./floor.ts";
+import { Placed } from "./placed.ts";
 import { frameOf, shapeOf, type Traffic } from "./traffic.ts";
 import { referenceWorld, stateOf, variantOf, type World, worldKey } from "./world.ts";
 import { Wrapper } from "./wrapper.ts";
@@ -25,7 +26,7 @@ const FILLING_ROUNDS = 8;
 
 export interface Contender {
   readonly what: "director" | "floor" | "yardstick";
-  readonly program: BpfProgram;
+  readonly program: Placed;
   readonly traffic: Traffic;
 }
 
@@ -46,23 +47,25 @@ interface Laid {
 export class Stage {
   readonly #stack = new DisposableStack();
   readonly #made = new Map<string, unknown>();
+  readonly #placed: Placed[] = [];
 
   /** `return XDP_TX`: what is left of a run when the target does nothing. */
-  empty(): BpfProgram {
-    return this.#once("empty", () =>
-      this.#stack.use(loadProgram(compile(xdp("carom_tx", (p) => p.return(XDP_TX))), noMaps)),
-    );
+  empty(): Placed {
+    return this.#once("empty", () => this.#alone(xdp("carom_tx", (p) => p.return(XDP_TX))));
+  }
+
+  /** Puts every program somewhere else. @throws {KernelError} */
+  reload(): void {
+    for (const program of this.#placed) program.reload();
   }
 
   /** XDP_TX behind `bpf_xdp_adjust_head` for `bytes` more: what a tunnel cannot do without. */
-  moved(bytes: number): BpfProgram {
+  moved(bytes: number): Placed {
     const program = xdp("carom_moved", (p) => {
       p.call(Helper.xdpAdjustHead, p.contextRegister, -bytes);
       p.return(XDP_TX);
     });
-    return this.#once(`moved ${bytes}`, () =>
-      this.#stack.use(loadProgram(compile(program), noMaps)),
-    );
+    return this.#once(`moved ${bytes}`, () => this.#alone(program));
   }
 
   wrapper(traffic: Traffic): Wrapper {
@@ -77,14 +80,14 @@ export class Stage {
     const { world, traffic } = measured;
     const { state, reference } = this.#laid(world);
     const director = await this.#once(`director ${worldKey(world)}`, async () =>
-      this.#stack.use(await BenchDirector.open(state, { variant: variantOf(world) })),
+      this.#used(await BenchDirector.open(state, { variant: variantOf(world) })),
     );
     const contenders: Contender[] = [{ what: "director", program: director.program, traffic }];
     const beside = measured.floor;
     if (beside !== null) {
       const { family, way } = beside.world;
       const floor = this.#once(`floor ${family} ${way}`, () =>
-        this.#stack.use(new Floor(family, way, this.#laid(beside.world).state)),
+        this.#used(new Floor(family, way, this.#laid(beside.world).state)),
       );
       contenders.push({ what: "floor", program: floor.program, traffic: beside.traffic });
     }
@@ -93,7 +96,7 @@ export class Stage {
       const own = traffic.kind === "syn" ? "flooded" : "settled";
       const yardstick = await this.#once(`yardstick ${own} ${worldKey(world)}`, async () => {
         const tables = this.#stack.use(await BenchDirector.open(state));
-        return this.#stack.use(new Yardstick(tables, state));
+        return this.#used(new Yardstick(tables, state));
       });
       contenders.push({ what: "yardstick", program: yardstick.program, traffic });
     }
@@ -138,6 +141,18 @@ export class Stage {
 
   #fill({ program, traffic }: Contender): void {
     this.wrapper(traffic).run(program.fd, traffic, FILLING_ROUNDS * traffic.flows);
+  }
+
+  #alone(program: Program): Placed {
+    const placed = new Placed(() => loadProgram(compile(program), noMaps));
+    this.#stack.defer(() => placed.close());
+    this.#placed.push(placed);
+    return placed;
+  }
+
+  #used<T extends Disposable & { readonly program: Placed }>(made: T): T {
+    this.#placed.push(made.program);
+    return this.#stack.use(made);
   }
 
   #once<T>(key: string, make: () => T): T {

@@ -20,10 +20,11 @@ import type { DirectorVariant } from "../src/datapath/director/variant.ts";
 import { Member, NextHop, NO_OWNER, ServiceSlot, UNRESOLVED } from "../src/datapath/layout.ts";
 import { directorReasonIndex, directorReasons } from "../src/datapath/reasons.ts";
 import { type BpfMap, createMap } from "../src/kernel/maps.ts";
-import { type BpfProgram, loadProgram } from "../src/kernel/programs.ts";
+import { loadProgram } from "../src/kernel/programs.ts";
 import { ETH_P_IP, Ethernet, IP_MF, IP_OFFSET, Ipv4, Udp } from "../src/packet/headers.ts";
 import type { DesiredState } from "../src/plan/desired-state.ts";
 import type { BenchDirector } from "./director.ts";
+import { Placed } from "./placed.ts";
 import { emitWholeHash } from "./whole-hash.ts";
 
 /** A flow's backend, by its index in the pool. */
@@ -133,7 +134,7 @@ function leaveOf(
 
 /** A yardstick in the kernel, over a director's tables. Dispose of it to close what it holds. */
 export class Yardstick {
-  readonly program: BpfProgram;
+  readonly program: Placed;
   readonly #services: BpfMap;
   readonly #flows: BpfMap;
 
@@ -146,7 +147,9 @@ export class Yardstick {
       [flows, this.#flows],
     ]);
     const image = compile(yardstickProgram(director.variant));
-    this.program = loadProgram(image, (spec) => (own.get(spec) ?? director.map(spec)).fd);
+    this.program = new Placed(() =>
+      loadProgram(image, (spec) => (own.get(spec) ?? director.map(spec)).fd),
+    );
     for (const service of state.services) {
       const { vip, ports, protocol } = service;
       const { key0 } = keyOf({ vip: vip.address, port: ports.first, protocol: protocol ?? 0 });
