@@ -207,7 +207,7 @@ const reasonDefines = (reasons: readonly { readonly name: string }[]): Defines =
 async function agent(): Promise<OracleWorld> {
   const tables: AgentTables = {
     vips: Object.values(FIRST_VIP).map(wholePrefix),
-    directors: [DIRECTOR, DIRECTOR_6].map(ip),
+    directors: [DIRECTOR, DIRECTOR_6].map(ip).map(wholePrefix),
     tunnels: defaultTunnels,
     dscp: [],
   };

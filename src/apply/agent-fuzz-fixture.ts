@@ -8,6 +8,7 @@ import { damaged, Random, randomFrame, randomPacket } from "../datapath/fuzz-fix
 import { agentReasons } from "../datapath/reasons.ts";
 import { type ReferenceAgent, referenceAgent } from "../datapath/reference/agent.ts";
 import { inTunnel } from "../datapath/tunnel-fixture.ts";
+import { vip } from "../model/service-fixture.ts";
 import { defaultTunnels } from "../model/model.ts";
 import { formatIp, type IpAddress, ip } from "../net/address.ts";
 import { type IpPrefix, maskedPrefix, wholePrefix } from "../net/prefix.ts";
@@ -17,10 +18,10 @@ import {
   ETH_P_8021AD,
   ETH_P_8021Q,
   ETH_P_IP,
-  ETH_P_IPV6,
   Ethernet,
   Ipv4,
   Ipv6,
+  Vlan,
 } from "../packet/headers.ts";
 import { DIRECTOR_MAC, ROUTER_MAC } from "./director-fixture.ts";
 import type { FuzzResult } from "./director-fuzz-fixture.ts";
@@ -107,17 +108,26 @@ const OWN = { 4: "203.0.113.12", 6: "2001:db8:21::12" } as const;
 const families = [4, 6] as const;
 
 function randomWorld(random: Random): ReferenceAgent {
-  const vips = Array.from({ length: 1 + random.below(6) }, () => randomVip(random));
+  // Mostly of both families: a packet for one that has none comes to little.
+  const wanted = random.chance(0.8) ? families : [random.pick(families)];
+  const vips = wanted.flatMap((family) =>
+    Array.from({ length: 1 + random.below(4) }, () => randomVip(random, family)),
+  );
   const named = (family: 4 | 6): readonly IpAddress[] =>
     vips.flatMap((vip) => (vip.address.family === family ? [vip.address] : []));
   return {
     vips,
-    directors: [ip("198.51.100.1"), ip("2001:db8:20::1")].slice(random.below(2)),
+    directors: [
+      random.pick(["198.51.100.1", "198.51.100.0/29"]),
+      random.pick(["2001:db8:20::1", "2001:db8:20::/125"]),
+    ]
+      .map(vip)
+      .slice(random.pick([0, 0, 0, 1])),
     tunnels: random.chance(0.5)
       ? defaultTunnels
       : { ...defaultTunnels, fouPort: 1, fouPortIpv6: 65_535, guePort: 256 },
     dscp: families.flatMap((family) =>
-      random.chance(0.4) && named(family).length > 0
+      random.chance(0.7) && named(family).length > 0
         ? [{ address: ip(OWN[family]), vips: named(family) }]
         : [],
     ),
@@ -125,8 +135,8 @@ function randomWorld(random: Random): ReferenceAgent {
   };
 }
 
-function randomVip(random: Random): IpPrefix {
-  const address = randomAddress(random, random.pick(families));
+function randomVip(random: Random, family: 4 | 6): IpPrefix {
+  const address = randomAddress(random, family);
   if (random.chance(0.7)) return wholePrefix(address);
   const lengths = address.family === 4 ? [8, 16, 24, 31] : [32, 48, 64, 127];
   return maskedPrefix({ address, length: random.pick(lengths) });
@@ -160,44 +170,51 @@ function randomInput(random: Random, world: ReferenceAgent): Uint8Array {
     ports: [80, 443, 53],
   };
   // By dscp, or as it is.
-  if (isReaddressed) return withCodePoint(random, randomPacket(random, link, ends));
+  if (isReaddressed) return withCodePoint(random, world, randomPacket(random, link, ends));
   if (random.chance(0.05)) return randomPacket(random, link, ends);
   const isKnown = random.chance(0.85);
   const marks = random.below(256);
-  const directors = world.directors.map(formatIp);
-  const source = (isIpv6: boolean, stranger: string): string => {
-    const known = directors.find((text) => text.includes(":") === isIpv6);
-    return isKnown && known !== undefined ? known : stranger;
+  const source = (family: 4 | 6, stranger: string): string => {
+    const known = world.directors.find(({ address }) => address.family === family);
+    return isKnown && known !== undefined ? formatIp(known.address) : stranger;
   };
   const outer = random.chance(0.5)
-    ? link.ipv4(source(false, "198.51.100.9"), OWN[4], {
+    ? link.ipv4(source(4, random.pick(["198.51.100.9", "198.51.100.7"])), OWN[4], {
         tos: marks,
         ...(random.chance(0.03) ? { options: random.bytes(4) } : {}),
       })
-    : link.ipv6(source(true, "2001:db8:20::9"), OWN[6], {
+    : link.ipv6(source(6, random.pick(["2001:db8:20::9", "2001:db8:20::7"])), OWN[6], {
         versionClassFlow: (0x60000000 | (marks << 20)) >>> 0,
       });
   const kind = random.pick(tunnelKinds);
-  if (kind === "ipip") {
-    const nested = random.chance(0.05) ? outer.ipv4("192.0.2.1", destination(4)) : outer;
-    return randomPacket(random, nested, ends);
-  }
+  const inside = (around: LinkLayer | Network): LinkLayer | Network => {
+    if (random.chance(0.95)) return around;
+    return random.chance(0.5)
+      ? around.ipv4("192.0.2.1", destination(4))
+      : around.ipv6("2001:db8:c::1", destination(6));
+  };
+  if (kind === "ipip") return randomPacket(random, inside(outer), ends);
   const given = { ports: world.tunnels, ...(random.chance(0.5) && { checksum: 0 as const }) };
-  return inTunnel(outer, kind, randomPacket(random, bare(), ends), given);
+  return inTunnel(outer, kind, randomPacket(random, inside(bare()), ends), given);
 }
 
-/** Mostly a code point that names something; behind tags the frame stays as it is. */
-function withCodePoint(random: Random, frame: Uint8Array): Uint8Array {
-  if (random.chance(0.2)) return frame;
-  const at = Ethernet.size;
-  const trafficClass = ((1 + random.below(4)) << 2) | random.below(4);
-  switch (Ethernet.read(frame).etherType) {
-    case ETH_P_IP:
-      Ipv4.write(frame, { tos: trafficClass }, at);
-      break;
-    case ETH_P_IPV6:
-      Ipv6.write(frame, { versionClassFlow: (0x60000000 | (trafficClass << 20)) >>> 0 }, at);
-      break;
+type Network = ReturnType<LinkLayer["ipv4"]>;
+
+/** Mostly a code point that names a VIP, or just does not any more. */
+function withCodePoint(random: Random, world: ReferenceAgent, frame: Uint8Array): Uint8Array {
+  if (random.chance(0.1)) return frame;
+  let [at, { etherType }] = [Ethernet.size, Ethernet.read(frame)];
+  while (etherType === ETH_P_8021Q || etherType === ETH_P_8021AD) {
+    ({ etherType } = Vlan.read(frame, at));
+    at += Vlan.size;
+  }
+  const family = etherType === ETH_P_IP ? 4 : 6;
+  const named = world.dscp.find(({ address }) => address.family === family)?.vips.length ?? 0;
+  const trafficClass = ((1 + random.below(named + 1)) << 2) | random.below(4);
+  if (family === 4) {
+    Ipv4.write(frame, { tos: trafficClass }, at);
+  } else {
+    Ipv6.write(frame, { versionClassFlow: (0x60000000 | (trafficClass << 20)) >>> 0 }, at);
   }
   return frame;
 }

@@ -31,6 +31,14 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     ],
   },
   {
+    name: "directors in a prefix, which has a VIP, and bits behind its length",
+    text: "agent: { interfaces: [eth0], vips: [192.0.2.10], directors: [198.51.100.0/29, 192.0.2.0/24, 198.51.100.9/29] }\n",
+    issues: [
+      "1:79: agent.directors[1]: 192.0.2.0/24 shares addresses with VIP 192.0.2.10 at 1:37; directors send from addresses of their own",
+      "1:93: agent.directors[2]: 198.51.100.9/29 has bits behind its length; write 198.51.100.8/29, or the address alone",
+    ],
+  },
+  {
     name: "code points for what is no VIP, twice, of another family and at an address twice",
     text: `agent: { interfaces: [eth0], vips: [192.0.2.0/26], directors: [198.51.100.2], dscp: [{ address: 198.51.100.3, vips: [192.0.2.1, 192.0.2.64, 192.0.2.1] }, { address: 198.51.100.3, vips: ["2001:db8::1"] }, { address: 192.0.2.9, vips: [192.0.2.1] }] }\n`,
     issues: [
@@ -80,7 +88,7 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
       '1:23: agent.interfaces[0]: Expected an interface name: 1 to 15 bytes without space, / or :; got "eth 0"',
       '1:50: agent.vips[1]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "x"',
       '1:53: agent.vips[2]: Duplicate VIP "192.0.2.10"; first at 1:38',
-      "1:77: agent.directors: Expected a list of at least one address; got an empty list",
+      "1:77: agent.directors: Expected a list of at least one address or prefix; got an empty list",
       '1:91: agent.instance: Expected a name: 1 to 32 of a-z, 0-9 and "-"; got "A"',
     ],
   },

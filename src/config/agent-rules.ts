@@ -1,6 +1,6 @@
 /** What an agent's file must be beyond its shape; see director-rules.ts. */
 import { ip } from "../net/address.ts";
-import { formatPrefix, isWhole, prefixContains } from "../net/prefix.ts";
+import { formatPrefix, isWhole, prefixContains, sameIpPrefix } from "../net/prefix.ts";
 import { canonical, canonicalText, reachable, reachablePrefix, readPrefix } from "./addresses.ts";
 import type { Finding } from "./finding.ts";
 import type { Placed, PlaceText } from "./places.ts";
@@ -15,17 +15,24 @@ export function* agentRules(draft: AgentDraft, placeText: PlaceText): Generator<
   yield* repeated(interfaces, "interface", placeText);
   for (const vip of vips) yield* reachablePrefix(vip, "a VIP");
   yield* repeated(vips.map(canonical), "VIP", placeText);
-  for (const director of directors) yield* reachable(director, "a director");
+  for (const director of directors) yield* reachablePrefix(director, "a director");
   yield* repeated(directors.map(canonical), "director", placeText);
 
   const prefixes = vips.map(([path, text]) => ({ path, prefix: readPrefix(text) }));
   const vipOf = (text: string): (typeof prefixes)[number] | undefined =>
     prefixes.find(({ prefix }) => prefixContains(prefix, ip(text)));
   for (const [path, text] of directors) {
-    const vip = vipOf(text);
+    const director = readPrefix(text);
+    const vip = prefixes.find(
+      ({ prefix }) =>
+        prefixContains(prefix, director.address) || prefixContains(director, prefix.address),
+    );
     if (vip === undefined) continue;
-    const what = isWhole(vip.prefix) ? "is a VIP" : `is a VIP by ${formatPrefix(vip.prefix)}`;
-    const message = `${canonicalText(text)} ${what}, at ${placeText(vip.path)}; a director sends from an address of its own`;
+    const isSame = sameIpPrefix(vip.prefix, director);
+    const what = isSame ? "is a VIP" : `is a VIP by ${formatPrefix(vip.prefix)}`;
+    const message = isWhole(director)
+      ? `${canonicalText(text)} ${what}, at ${placeText(vip.path)}; a director sends from an address of its own`
+      : `${canonicalText(text)} shares addresses with VIP ${formatPrefix(vip.prefix)} at ${placeText(vip.path)}; directors send from addresses of their own`;
     yield { path, message };
   }
 

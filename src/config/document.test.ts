@@ -175,7 +175,7 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
     text: "agent: { interfaces: [eth0], vips: &ips [198.51.100.300], directors: *ips }\n",
     issues: [
       '1:42: agent.vips[0]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "198.51.100.300"',
-      '1:70: agent.directors[0]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "198.51.100.300"',
+      '1:70: agent.directors[0]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "198.51.100.300"',
     ],
   },
   {
@@ -187,7 +187,7 @@ const rows: readonly { name: string; text: string; issues: readonly string[] }[]
       '1:72: agent.vips[0]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "eth0"',
       '1:72: agent.vips[1]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "eth0"',
       '1:84: agent.mode: Expected auto, native, tc or generic; got "a b"',
-      '1:102: agent.directors[0]: Expected an IPv4 or IPv6 address, such as 192.0.2.10 or 2001:db8::10; got "a b"',
+      '1:102: agent.directors[0]: Expected an IPv4 or IPv6 address or prefix, such as 192.0.2.10 or 2001:db8:7::/64; got "a b"',
     ],
   },
   {

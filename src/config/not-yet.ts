@@ -27,8 +27,5 @@ export function laterKey(place: string, key: string): string | undefined {
 export function laterValue(place: string, value: unknown): string | undefined {
   if (typeof value !== "string") return undefined;
   if (place.endsWith(".forwarding") && value === "nat") return "forwarding by nat; use gue or ipip";
-  if (place.endsWith(".directors[]") && /^[\da-f.:]+\/\d+$/i.test(value)) {
-    return "prefixes here; list the addresses one by one";
-  }
   return undefined;
 }

@@ -114,7 +114,7 @@ test("parseAgentConfig() fills in the defaults", () => {
     interfaces: ["eth0"],
     mode: "auto",
     vips: [vip("2001:db8::10")],
-    directors: [ip("198.51.100.2")],
+    directors: [vip("198.51.100.2")],
     tunnels: { fouPort: 5555, fouPortIpv6: 5556, guePort: 6080 },
     dscp: [],
     vlanTags: "auto",

@@ -77,7 +77,7 @@ function agentOf(document: Document, file: string): AgentConfig {
   return {
     ...agent,
     vips: agent.vips.map(prefixOf),
-    directors: agent.directors.map(ip),
+    directors: agent.directors.map(prefixOf),
     dscp: agent.dscp.map((each) => ({ address: ip(each.address), vips: each.vips.map(ip) })),
   };
 }

@@ -167,7 +167,7 @@ export const agentFile = z
         ...daemon,
         mode: z.enum(agentModes).describe(oneOf(agentModes)).default("auto"),
         vips,
-        directors: z.array(address).min(1).describe("a list of at least one address"),
+        directors: z.array(prefix).min(1).describe("a list of at least one address or prefix"),
         tunnels: agentTunnelsSchema.prefault({}),
         dscp: z
           .array(dscpSchema)

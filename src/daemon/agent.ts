@@ -112,7 +112,7 @@ export class Agent {
         fallback: this.#fallbackOf(attachment),
       })),
       vips: vips.map(formatPrefix),
-      directors: directors.map(formatIp),
+      directors: directors.map(formatPrefix),
       reasons: Object.fromEntries(reasons.map(([name, counter]) => [name, trafficOf(counter)])),
     };
   }

@@ -110,8 +110,8 @@ export interface AgentConfig {
   readonly interfaces: readonly string[];
   readonly mode: AgentMode;
   readonly vips: readonly IpPrefix[];
-  /** Encapsulated packets are accepted from these only. */
-  readonly directors: readonly IpAddress[];
+  /** Encapsulated packets are accepted from these only; prefixes are of directors with `outerSources`. */
+  readonly directors: readonly IpPrefix[];
   readonly tunnels: TunnelPorts;
   readonly dscp: readonly DscpAddress[];
   readonly vlanTags: VlanTags;

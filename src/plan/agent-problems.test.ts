@@ -12,7 +12,7 @@ const config: AgentConfig = {
   interfaces: ["eth0"],
   mode: "auto",
   vips: [vip("203.0.113.200")],
-  directors: [ip("192.0.2.2")],
+  directors: [vip("192.0.2.2")],
   tunnels: defaultTunnels,
   dscp: [],
   vlanTags: "auto",

@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseAgentConfig, parseDirectorConfig } from "../config/parse.ts";
+import { vip } from "../model/service-fixture.ts";
 import { formatIp, ip } from "../net/address.ts";
+import { wholePrefix } from "../net/prefix.ts";
 import { backendSetup, backendUses, isNamed } from "./backend-setup.ts";
 
 const config = parseDirectorConfig(
@@ -159,7 +161,10 @@ test("backendSetup() gives a file that an agent takes, whatever the forwarding",
     const [, file = ""] = /(agent:\n[^#]*)\n\n#/.exec(text) ?? [];
     const agent = parseAgentConfig(file, "agent.yaml");
     assert.deepEqual(agent.vips, use.vips);
-    assert.deepEqual(agent.directors, directors);
+    assert.deepEqual(
+      agent.directors,
+      directors.filter(({ family }) => family === use.address.family).map(wholePrefix),
+    );
     assert.deepEqual(agent.tunnels, { fouPort: 1, fouPortIpv6: 2, guePort: 3 });
     assert.deepEqual(
       agent.dscp,
@@ -173,6 +178,15 @@ test("one machine in two pools is set up once, for both", () => {
   assert.match(text, /^# web\/near, dns\/a at 198\.51\.100\.15, forwarded to by l2 and dscp$/m);
   assert.match(text, /vips: \[192\.0\.2\.10, "2001:db8::10", 203\.0\.113\.0\/24, 192\.0\.2\.53/);
   assert.match(text, /never|DNAT/);
+});
+
+test("outer sources stand for the directors", () => {
+  const [use] = uses;
+  assert.ok(use);
+  const other = { ...config, outerSources: [vip("10.0.0.0/8")] };
+  const text = backendSetup(other, use, { directors, interface: "eth0" });
+  assert.match(text, /directors: \[10\.0\.0\.0\/8\]/);
+  assert.match(text, /saddr != \{ 10\.0\.0\.0\/8 \}/);
 });
 
 test("directors that nobody named stand out", () => {

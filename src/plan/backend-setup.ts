@@ -6,7 +6,7 @@ import type { Backend, DirectorConfig, Forwarding, Service } from "../model/mode
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { formatPrefix, type IpPrefix, isWhole, sameIpPrefix } from "../net/prefix.ts";
 import { codePointsOf } from "./desired-state.ts";
-import { DIRECTORS_UNKNOWN, nativeCommands } from "./native-commands.ts";
+import { nativeCommands, sourcesOf } from "./native-commands.ts";
 
 /** One machine, as all pools together use it: they may forward to it in several ways. */
 export interface BackendUse {
@@ -91,12 +91,12 @@ export function backendSetup(
 }
 
 function agentFile(
-  { tunnels }: DirectorConfig,
+  { tunnels, outerSources }: DirectorConfig,
   use: BackendUse,
   { directors, interface: name }: SetupOptions,
 ): readonly string[] {
   const { fouPort, fouPortIpv6, guePort } = tunnels;
-  const sources = directors.length === 0 ? [DIRECTORS_UNKNOWN] : directors.map(quoted);
+  const sources = sourcesOf(outerSources, use.address.family, directors).map(quotedText);
   const dscp =
     use.codePoints.length === 0
       ? []

@@ -5,16 +5,29 @@ import { formatPrefix, type IpPrefix, isWhole } from "../net/prefix.ts";
 import type { BackendUse, SetupOptions } from "./backend-setup.ts";
 
 /** Stands where somebody has to write what the file does not say. */
-export const DIRECTORS_UNKNOWN = "ADDRESS-OF-EACH-DIRECTOR";
+const DIRECTORS_UNKNOWN = "ADDRESS-OF-EACH-DIRECTOR";
+
+/** Where the outer headers of packets for a backend of this family come from. */
+export function sourcesOf(
+  outerSources: DirectorConfig["outerSources"],
+  family: 4 | 6,
+  directors: readonly IpAddress[],
+): readonly string[] {
+  const chosen = outerSources.find(({ address }) => address.family === family);
+  if (chosen !== undefined) return [formatPrefix(chosen)];
+  const known = directors.filter((director) => director.family === family);
+  return known.length === 0 ? [DIRECTORS_UNKNOWN] : known.map(formatIp);
+}
 
 type Family = 4 | 6;
 
 /** Lines of a shell script, with comments. */
 export function nativeCommands(
-  { tunnels }: DirectorConfig,
+  config: DirectorConfig,
   use: BackendUse,
   { directors, interface: name }: SetupOptions,
 ): readonly string[] {
+  const { tunnels } = config;
   const { address, forwardings, vips } = use;
   const inner = ([4, 6] as const).filter((family) =>
     vips.some((vip) => vip.address.family === family),
@@ -29,7 +42,7 @@ export function nativeCommands(
     ...(udp.includes("fou") ? fouPorts(tunnels, address.family, inner) : []),
     ...(udp.includes("gue") ? guePort(tunnels.guePort, address.family) : []),
     ...(forwardings.includes("dscp") ? restoreRules(use) : []),
-    ...(encapsulates ? onlyDirectors(tunnels, use, directors) : []),
+    ...(encapsulates ? onlyDirectors(config, use, directors) : []),
   ];
 }
 
@@ -103,13 +116,12 @@ function restoreRules({ address, codePoints }: BackendUse): readonly string[] {
 
 /** A native device takes what anybody sends. */
 function onlyDirectors(
-  { fouPort, fouPortIpv6, guePort: gue }: DirectorConfig["tunnels"],
+  { tunnels: { fouPort, fouPortIpv6, guePort: gue }, outerSources }: DirectorConfig,
   { address, forwardings }: BackendUse,
   directors: readonly IpAddress[],
 ): readonly string[] {
   const family = address.family === 4 ? "ip" : "ip6";
-  const known = directors.filter((director) => director.family === address.family);
-  const from = known.length === 0 ? DIRECTORS_UNKNOWN : known.map(formatIp).join(", ");
+  const from = sourcesOf(outerSources, address.family, directors).join(", ");
   const ports = [
     ...(forwardings.includes("fou") ? [fouPort, fouPortIpv6] : []),
     ...(forwardings.includes("gue") ? [gue] : []),

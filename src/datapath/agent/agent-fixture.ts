@@ -23,7 +23,7 @@ export const DIRECTOR_6 = "2001:db8:20::1";
 
 export const agentWorld: ReferenceAgent = {
   vips: [ip(VIP), ip(VIP_6)].map(wholePrefix),
-  directors: [ip(DIRECTOR), ip(DIRECTOR_6)],
+  directors: [ip(DIRECTOR), ip(DIRECTOR_6)].map(wholePrefix),
   tunnels: defaultTunnels,
   dscp: [],
   vlanTags: 0,

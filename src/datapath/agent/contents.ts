@@ -1,7 +1,7 @@
 /** What an agent's maps hold, and which program a configuration needs. */
 import type { MapSpec } from "../../bpf/image.ts";
 import type { AgentConfig } from "../../model/model.ts";
-import { isWhole } from "../../net/prefix.ts";
+import { type IpPrefix, isWhole } from "../../net/prefix.ts";
 import { addressKey, type AgentMaps, codePointKey, NamedVip, prefixKey, Present } from "./maps.ts";
 import { type AgentVariant, tunnelKinds } from "./variant.ts";
 
@@ -10,7 +10,7 @@ export type AgentTables = Pick<AgentConfig, "vips" | "directors" | "tunnels" | "
 /** The program for a configuration, behind so many VLAN tags. */
 export function agentVariant(
   maps: AgentMaps,
-  { vips, tunnels, dscp }: AgentTables,
+  { vips, directors, tunnels, dscp }: AgentTables,
   vlanTags: number,
 ): AgentVariant {
   const families = new Set(dscp.map(({ address }) => address.family));
@@ -18,7 +18,10 @@ export function agentVariant(
     maps,
     kinds: tunnelKinds,
     ports: tunnels,
-    prefixes: vips.some((vip) => !isWhole(vip)),
+    prefixes: {
+      vips: vips.some((vip) => !isWhole(vip)),
+      directors: directors.some((director) => !isWhole(director)),
+    },
     dscp: { ipv4: families.has(4), ipv6: families.has(6) },
     vlanTags,
   };
@@ -28,7 +31,8 @@ export function agentVariant(
 export const mapsOf = ({ maps, prefixes, dscp }: AgentVariant): readonly MapSpec[] => [
   maps.directors,
   maps.vips,
-  ...(prefixes ? [maps.prefixes] : []),
+  ...(prefixes.directors ? [maps.directorPrefixes] : []),
+  ...(prefixes.vips ? [maps.prefixes] : []),
   ...(dscp.ipv4 || dscp.ipv6 ? [maps.codePoints] : []),
   maps.counters.map,
 ];
@@ -45,11 +49,12 @@ export function* agentEntries(
   { vips, directors, dscp }: AgentTables,
 ): Generator<MapEntry> {
   const value = Present.encode({ present: 1 });
-  for (const director of directors) yield { map: maps.directors, key: addressKey(director), value };
-  for (const vip of vips) {
-    if (isWhole(vip)) yield { map: maps.vips, key: addressKey(vip.address), value };
-    else yield { map: maps.prefixes, key: prefixKey(vip), value };
-  }
+  const entry = (prefix: IpPrefix, whole: MapSpec, trie: MapSpec): MapEntry =>
+    isWhole(prefix)
+      ? { map: whole, key: addressKey(prefix.address), value }
+      : { map: trie, key: prefixKey(prefix), value };
+  for (const director of directors) yield entry(director, maps.directors, maps.directorPrefixes);
+  for (const vip of vips) yield entry(vip, maps.vips, maps.prefixes);
   for (const { address, vips: named } of dscp) {
     for (const [index, vip] of named.entries()) {
       const key = codePointKey(address, index + 1);

@@ -4,6 +4,7 @@
  * asked with, behind it the code point.
  */
 import type { Exit } from "../../bpf/function.ts";
+import type { MapSpec } from "../../bpf/image.ts";
 import type { Value } from "../../bpf/value.ts";
 import type { BytesPlace, Pointer } from "../../bpf/view.ts";
 import type { Agent } from "./context.ts";
@@ -47,23 +48,35 @@ export function emitAdmit(agent: Agent, vip: () => void, source: () => void): vo
 }
 
 /** Goes on when the key is a director's address. */
-export function emitRequireDirector({ p, variant, key }: Agent, miss: Exit): void {
-  p.lookupAt(variant.maps.directors, addressAt(key), miss);
+export function emitRequireDirector(agent: Agent, miss: Exit): void {
+  const { maps, prefixes } = agent.variant;
+  emitRequireIn(agent, maps.directors, prefixes.directors ? maps.directorPrefixes : null, miss);
 }
 
-function emitRequireVip({ p, variant, key }: Agent, miss: Exit): void {
-  if (!variant.prefixes) {
-    p.lookupAt(variant.maps.vips, addressAt(key), miss);
+function emitRequireVip(agent: Agent, miss: Exit): void {
+  const { maps, prefixes } = agent.variant;
+  emitRequireIn(agent, maps.vips, prefixes.vips ? maps.prefixes : null, miss);
+}
+
+/** Goes on when the key is one of the addresses, or has one of the prefixes. */
+function emitRequireIn(
+  { p, key }: Agent,
+  addresses: MapSpec,
+  prefixes: MapSpec | null,
+  miss: Exit,
+): void {
+  if (prefixes === null) {
+    p.lookupAt(addresses, addressAt(key), miss);
     return;
   }
   p.block((found) => {
     const search = p.exit(() => {
       const trie = addressAt(key).plus(-PREFIX_LENGTH_SIZE);
       trie.place(PREFIX_LENGTH_SIZE).set(ADDRESS_KEY_SIZE * 8);
-      p.lookupAt(variant.maps.prefixes, trie, miss);
+      p.lookupAt(prefixes, trie, miss);
       p.goto(found);
     });
-    p.lookupAt(variant.maps.vips, addressAt(key), search);
+    p.lookupAt(addresses, addressAt(key), search);
   });
 }
 

@@ -15,6 +15,8 @@ export const NamedVip = struct("named_vip", { address: bytes(16) });
 export interface AgentMaps {
   /** Addresses outer headers may come from, as `addressKey`. */
   readonly directors: MapSpec;
+  /** The same of prefixes, as `prefixKey`. */
+  readonly directorPrefixes: MapSpec;
   /** Addresses inner headers may go to, as `addressKey`. */
   readonly vips: MapSpec;
   /** The same of prefixes, as `prefixKey`. */
@@ -32,6 +34,7 @@ export const ADDRESS_KEY_SIZE = 16;
 export function agentMaps(cpus: number): AgentMaps {
   return {
     directors: hash("carom_directors", ADDRESS_KEY_SIZE, Present, ADDRESSES_MAX),
+    directorPrefixes: prefixTrie("carom_sources", ADDRESS_KEY_SIZE, Present, ADDRESSES_MAX),
     vips: hash("carom_vips", ADDRESS_KEY_SIZE, Present, ADDRESSES_MAX),
     prefixes: prefixTrie("carom_prefixes", ADDRESS_KEY_SIZE, Present, ADDRESSES_MAX),
     codePoints: hash("carom_dscp", ADDRESS_KEY_SIZE + 4, NamedVip, ADDRESSES_MAX),

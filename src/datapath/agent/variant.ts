@@ -10,8 +10,8 @@ export interface AgentVariant {
   /** Tunnels that are decapsulated. */
   readonly kinds: readonly TunnelKind[];
   readonly ports: TunnelPorts;
-  /** Some VIP is a prefix. */
-  readonly prefixes: boolean;
+  /** Some VIP, some director is a prefix. */
+  readonly prefixes: { readonly vips: boolean; readonly directors: boolean };
   /** Families of addresses that directors forward to by `dscp`. */
   readonly dscp: { readonly ipv4: boolean; readonly ipv6: boolean };
   /** VLAN tags that are looked behind: 0, 1 or 2. */

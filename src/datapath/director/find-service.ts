@@ -24,6 +24,8 @@ export interface ServiceQuery {
   /** Where the ports are, if the protocol has any. */
   readonly ports: Pointer;
   readonly protocol: Value;
+  /** Bytes of the IP packet up to the end of the shortest transport header. */
+  readonly leastLength: Scalar;
   /** Emits what comes before a packet without an exact service is searched for: it may be no transport header yet. */
   readonly beforeSearch?: () => void;
 }
@@ -34,8 +36,8 @@ export interface FoundService {
   readonly hashSum: Value;
   /** As it lies in the packet, or 0 when it is not part of the hash key. */
   readonly sourcePort: Value;
-  /** Bytes of transport header that the IP length need not have, where that depends on the service. */
-  readonly spared: Value | null;
+  /** As in the query, but for protocols that need no transport header. */
+  readonly leastLength: Scalar;
 }
 
 /** Emits the search; goes on where there is a service. */
@@ -48,27 +50,32 @@ export function emitFindService(director: Director, query: ServiceQuery, miss: E
     p.require(exact.found, miss);
     const hashSum = exact.slot.as(ServiceSlot).hashSum.read();
     const sourcePort = emitSourcePort(director, exact.slot, query.ports.place(2).read());
-    return { slot: exact.slot, hashSum, sourcePort, spared: null };
+    return { slot: exact.slot, hashSum, sourcePort, leastLength: query.leastLength };
   }
+  // Where it points to from there is a constant, and the same on both ways.
+  const { offset } = exact.slot;
   const slot = p.variable(0, 8);
-  const more = p.variable(0, 8);
-  const spared = p.variable(0);
+  const hashSum = p.variable(0, 8);
+  const leastLength = p.variable(query.leastLength);
   const sourcePort = p.variable(query.ports.place(2).read());
   p.block((joined) => {
     const search = p.exit(() => {
       query.beforeSearch?.();
-      emitSearch(director, query, wide, miss, { slot, more, spared, sourcePort });
+      const found = { hashSum, leastLength, sourcePort };
+      const searched = emitSearch(director, query, wide, miss, found);
+      slot.set(searched.plus(-offset).address());
       p.goto(joined);
     });
     p.require(exact.found, search);
-    slot.set(exact.slot.address());
+    slot.set(exact.slot.plus(-offset).address());
+    hashSum.set(exact.slot.as(ServiceSlot).hashSum);
   });
-  const found = p.pointer(slot);
+  const found = p.pointer(slot).plus(offset);
   return {
     slot: found,
-    hashSum: found.as(ServiceSlot).hashSum.read().add(more),
+    hashSum,
     sourcePort: emitSourcePort(director, found, sourcePort),
-    spared,
+    leastLength,
   };
 }
 
@@ -106,26 +113,25 @@ function emitSourcePort({ p, variant }: Director, slot: Pointer, port: Value): V
 }
 
 interface WideFound {
-  readonly slot: Variable;
-  /** What address, port and protocol add to the hash: no slot knows that of a prefix or a range. */
-  readonly more: Variable;
-  readonly spared: Variable;
+  readonly hashSum: Variable;
+  readonly leastLength: Variable;
   readonly sourcePort: Variable;
 }
 
+/** Emits the search; returns where the slot is and sets the rest. */
 function emitSearch(
   director: Director,
   query: ServiceQuery,
   wide: WideShape,
   miss: Exit,
   found: WideFound,
-): void {
+): Pointer {
   const { p, arena } = director;
   const { protocol, ports } = query;
   const end = emitAddressBranch(director, query, wide, miss);
   const byProtocol = arena.record(PortBranches, end);
   const branch = p.variable(0);
-  const portWord = p.variable(0);
+  const portWord = p.variable(ports.plus(2).place(2).read());
   p.if(
     protocol.eq(IPPROTO_TCP),
     () => branch.set(byProtocol.tcp),
@@ -135,21 +141,23 @@ function emitSearch(
         () => branch.set(byProtocol.udp),
         () => {
           branch.set(byProtocol.other);
-          found.spared.set(Udp.size);
+          found.leastLength.set(found.leastLength.sub(Udp.size));
           found.sourcePort.set(0);
+          portWord.set(0);
         },
       );
     },
   );
-  p.if(found.spared.eq(0), () => portWord.set(ports.plus(2).place(2).read()));
   emitDescend(director, branch, [ports.plus(2), ports.plus(3)], miss);
   const slot = arena.pointer(ServiceSlot.size, branch);
-  found.slot.set(slot.address());
-  const words = slot.as(ServiceSlot).hashWords.read();
+  const { hashWords, hashSum } = slot.as(ServiceSlot);
+  const words = hashWords.read();
+  // What address, port and protocol add to the hash no slot knows of a prefix or a range.
+  found.hashSum.set(hashSum);
   const { hashKey } = director.variant;
   const add = (bit: number, index: number, word: Value): void => {
     p.if(words.has(bit), () => {
-      found.more.set(found.more.add(emitFlowTerm(p, hashKey, [index, word])));
+      found.hashSum.set(found.hashSum.add(emitFlowTerm(p, hashKey, [index, word])));
     });
   };
   const count = query.family === 4 ? 1 : 4;
@@ -162,6 +170,7 @@ function emitSearch(
   }
   add(HashWords.servicePort, 2 * count + 1, portWord.shl(16));
   add(HashWords.protocol, 2 * count + 2, protocol);
+  return slot;
 }
 
 /** The branch that the search by address ends in. */

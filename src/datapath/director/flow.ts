@@ -20,8 +20,6 @@ export interface Headers extends ServiceQuery {
   readonly source: () => readonly FlowTerm[];
   /** Emits the bytes of the IP packet, host order. */
   readonly ipLength: () => Value;
-  /** Bytes of the IP packet up to the end of the shortest transport header. */
-  readonly leastLength: Scalar;
 }
 
 /** Where the ways of one family join: emit `join()` on each, then `flow()`. */
@@ -49,11 +47,10 @@ export class Junction {
   /** Emits what makes a flow of a packet with these headers; `miss` is for one of no service. */
   join(headers: Headers, miss: Exit): void {
     const { p, leave, length, variant } = this.#director;
-    const { leastLength, ports, protocol } = headers;
+    const { ports, protocol } = headers;
     const found = emitFindService(this.#director, headers, miss);
     const ipLength = headers.ipLength();
-    const checkedLength = found.spared === null ? ipLength : ipLength.add(found.spared);
-    p.require(checkedLength.ge(leastLength), leave.malformed);
+    p.require(ipLength.ge(found.leastLength), leave.malformed);
     const frameLength = ipLength.add(Ethernet.size).add(this.#link.tagBytes);
     p.require(frameLength.le(length), leave.malformed);
     const source = headers.source();

@@ -2,7 +2,6 @@
 import { XDP_DROP, XDP_PASS } from "../../bpf/xdp.ts";
 import type { AgentConfig } from "../../model/model.ts";
 import type { IpAddress } from "../../net/address.ts";
-import { formatIp } from "../../net/address.ts";
 import { prefixContains } from "../../net/prefix.ts";
 import { updateChecksum } from "../../packet/checksum.ts";
 import {
@@ -41,7 +40,8 @@ export interface AgentOutcome {
 export function referenceAgent(world: ReferenceAgent): (packet: Uint8Array) => AgentOutcome {
   const isVip = (address: IpAddress): boolean =>
     world.vips.some((vip) => prefixContains(vip, address));
-  const directors = new Set(world.directors.map(formatIp));
+  const isOfDirector = (address: IpAddress): boolean =>
+    world.directors.some((director) => prefixContains(director, address));
   return (packet) => {
     const link = parseLink(packet, world.vlanTags);
     if (link === null) return leave("too_short", packet);
@@ -54,7 +54,7 @@ export function referenceAgent(world: ReferenceAgent): (packet: Uint8Array) => A
       whole.set(changed, link.size);
       return { reason: "restored", verdict: XDP_PASS, packet: whole };
     }
-    const isDirector = directors.has(formatIp(outer.source));
+    const isDirector = isOfDirector(outer.source);
     if (outer.kind === "odd") return leave(isDirector ? "malformed" : "not_encapsulated", packet);
     const inner = parseInner(packet.subarray(link.size + outer.size), outer.innerFamily);
     if (inner === "too_short") return leave(inner, packet);
