@@ -78,9 +78,8 @@ function fetchKernel(series: string, folder: string): void {
     const archive = readdirSync(work).find((file) => file.endsWith(".deb"));
     if (archive === undefined) throw new Error(`apt-get download of ${name} brought nothing`);
     execFileSync("dpkg-deb", ["-x", join(work, archive), join(work, "files")]);
-    const [image = ""] = readdirSync(join(work, "files/boot")).filter((file) =>
-      file.startsWith("vmlinuz-"),
-    );
+    const image = readdirSync(join(work, "files/boot")).find((file) => file.startsWith("vmlinuz-"));
+    if (image === undefined) throw new Error(`${name} has no kernel in it`);
     const release = image.slice("vmlinuz-".length);
     renameSync(join(work, "files/boot", image), join(work, "vmlinuz"));
     renameSync(join(work, "files/lib"), join(work, "lib"));

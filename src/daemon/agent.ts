@@ -21,7 +21,6 @@ import { KernelProcess } from "../kernel/kernel-process.ts";
 import { Rtnetlink } from "../kernel/rtnetlink.ts";
 import { type RtnetlinkEvent, RtnetlinkEvents } from "../kernel/rtnetlink-events.ts";
 import type { AgentConfig } from "../model/model.ts";
-import { formatIp } from "../net/address.ts";
 import { formatPrefix } from "../net/prefix.ts";
 import { vlanTagsFor } from "../plan/vlan.ts";
 import { refuseAgent } from "./agent-start.ts";

@@ -226,16 +226,18 @@ test("a readdressed packet that is cut or lies about its length is dropped", { s
   }
 });
 
+/** By whoever. */
+const sentFrom = (source: string): Uint8Array =>
+  inTunnel(ethernet.ipv4(source, OWN), "gue", inside(bare(), 4));
+
 test("directors that send from a prefix", { skip }, () => {
   const directors = ["198.51.100.0/29", "2001:db8:20::1"].map(vip);
   using agent = new AgentUnderTest({ ...agentWorld, directors });
-  const from = (source: string): Uint8Array =>
-    inTunnel(ethernet.ipv4(source, OWN), "gue", inside(bare(), 4));
   for (const source of ["198.51.100.0", "198.51.100.7", "198.51.100.3"]) {
-    assertBecomes(agent, "decapsulated", from(source), inside(ethernet, 4));
+    assertBecomes(agent, "decapsulated", sentFrom(source), inside(ethernet, 4));
   }
   for (const source of ["198.51.100.8", "198.51.99.255"]) {
-    const input = from(source);
+    const input = sentFrom(source);
     assert.deepEqual(agent.run(input).counted, [`stranger 1/${input.length}`], source);
   }
 });
