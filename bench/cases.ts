@@ -252,7 +252,7 @@ function everyFeature(kind: Kind, flows: number, service: "exact" | "wide"): Cas
     isFeature: true,
   });
   const plain = caseOf(kind, { flows });
-  return { ...base, floor: service === "exact" ? plain.floor : null };
+  return service === "exact" ? { ...base, floor: plain.floor } : { ...base, goalNs: null };
 }
 
 /** The yardstick is an IPv4 program without flow labels. */

@@ -5,7 +5,7 @@
  * has worked out beforehand which service is the most specific (`wide-plan.ts`).
  */
 import type { Exit } from "../../bpf/function.ts";
-import type { Value, Variable } from "../../bpf/value.ts";
+import type { Scalar, Value, Variable } from "../../bpf/value.ts";
 import type { Pointer } from "../../bpf/view.ts";
 import { masked } from "../../net/prefix.ts";
 import { IPPROTO_TCP, IPPROTO_UDP, Udp } from "../../packet/headers.ts";

@@ -4,7 +4,7 @@
  * it pays nothing for them.
  */
 import type { Exit } from "../../bpf/function.ts";
-import type { Scalar, Value, Variable } from "../../bpf/value.ts";
+import type { Value, Variable } from "../../bpf/value.ts";
 import { Ethernet } from "../../packet/headers.ts";
 import { emitFlowHash, type FlowTerm } from "../flow-hash.ts";
 import { ForwardingCode, ServiceSlot } from "../layout.ts";
