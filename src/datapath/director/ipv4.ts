@@ -20,8 +20,8 @@ export function emitIpv4(director: Director, link: Link): Flow {
     address: [destination] as const,
     addressAt: net.plus(Ipv4.offsets.destination),
   };
-  // What options move: an address so far in front of the ports as the frame is without, and the least
-  // length. A move each is all that a packet without pays for them.
+  // Where the frame would begin if options took no room, and the least length: moving these two is all
+  // that options do, and setting them all that a packet without pays.
   const start = p.variable(net.plus(-net.offset).address(), 8);
   const leastLength = p.variable(Ipv4.size + LEAST);
   const ports = p.pointer(start).plus(net.offset + Ipv4.size);
