@@ -17,7 +17,7 @@ import { ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { agentMaps } from "./agent/maps.ts";
 import { agentVariant, type AgentTables, mapsOf } from "./agent/contents.ts";
-import { agentProgram } from "./agent/program.ts";
+import { agentProgram, agentTcProgram } from "./agent/program.ts";
 import { directorMaps } from "./director/maps.ts";
 import { directorProgram } from "./director/program.ts";
 import { DEFAULT_HASH_KEY, flowHashKey } from "./flow-hash.ts";
@@ -106,11 +106,16 @@ const agents: readonly {
 }[] = [
   { name: "agent", tables: {}, vlanTags: 0 },
   { name: "agent with prefixes", tables: { vips: [vip("192.0.2.0/24")] }, vlanTags: 0 },
+  {
+    name: "agent with prefixes of directors",
+    tables: { directors: [vip("198.51.100.0/24")] },
+    vlanTags: 0,
+  },
   { name: "agent with dscp", tables: { dscp }, vlanTags: 0 },
   { name: "agent with VLAN tags", tables: {}, vlanTags: 2 },
   {
     name: "agent with everything",
-    tables: { vips: [vip("192.0.2.0/24")], dscp },
+    tables: { vips: [vip("192.0.2.0/24")], directors: [vip("198.51.100.0/24")], dscp },
     vlanTags: 2,
   },
 ];
@@ -118,10 +123,11 @@ const agents: readonly {
 function agentWith(
   tables: Partial<AgentTables>,
   vlanTags: number,
+  build = agentProgram,
 ): [Program, Iterable<Parameters<typeof createMap>[0]>] {
   const none = { vips: [], directors: [], tunnels: defaultTunnels, dscp: [] };
   const variant = agentVariant(agentMaps(2), { ...none, ...tables }, vlanTags);
-  return [agentProgram(variant), mapsOf(variant)];
+  return [build(variant), mapsOf(variant)];
 }
 
 function measure(
@@ -176,6 +182,11 @@ test("every program has the size written down, and the verifier walks it in its 
       return measure(`director ${features}`, directorWith(features));
     }),
     ...agents.map(({ name, tables, vlanTags }) => measure(name, agentWith(tables, vlanTags))),
+    ...agents
+      .filter(({ name }) => name === "agent" || name === "agent with everything")
+      .map(({ name, tables, vlanTags }) =>
+        measure(name.replace("agent", "agent by TC"), agentWith(tables, vlanTags, agentTcProgram)),
+      ),
   ];
   for (const { name, verified } of rows) {
     assert.ok(verified <= VERIFIED_MAX, `${name}: the verifier walks ${verified} instructions`);
