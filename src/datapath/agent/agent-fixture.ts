@@ -1,6 +1,9 @@
 /** What the tests of the agent share: its program, loaded, with one director and one VIP of each family. */
 import { ProgramType } from "../../bpf/image.ts";
+import { release } from "node:os";
 import { compile } from "../../bpf/program.ts";
+import { skip } from "../../kernel/kernel-fixture.ts";
+import { isAtLeast, parseKernelVersion } from "../../kernel/kernel-version.ts";
 import { XDP_DROP, XDP_PASS } from "../../bpf/xdp.ts";
 import { type BpfMap, createMap } from "../../kernel/maps.ts";
 import { possibleCpuLimit } from "../../kernel/possible-cpus.ts";
@@ -30,6 +33,13 @@ export const agentWorld: ReferenceAgent = {
 };
 
 export type AgentFormName = "xdp" | "tc";
+
+/** Why a form cannot be tried here: TC programs attach by link, which is what agents do, from 6.6 on. */
+export const skipOf = (form: AgentFormName): string | false =>
+  skip ||
+  (form === "xdp" || isAtLeast(parseKernelVersion(release()), 6, 6)
+    ? false
+    : `Linux ${release()} has no TCX, which agents need for TC`);
 
 export interface Received {
   readonly verdict: number;
