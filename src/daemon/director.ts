@@ -41,6 +41,7 @@ import {
 import { vipProblems } from "../plan/director-problems.ts";
 import { type OwnAddresses, ownAddresses } from "../plan/own-address.ts";
 import { type Path, pathTo } from "../plan/path.ts";
+import { mostTags, pathsText } from "../plan/state-paths.ts";
 import { vlanTagsFor } from "../plan/vlan.ts";
 import { LiveTable } from "../schedule/live-table.ts";
 import type { TablePlan } from "../schedule/table.ts";
@@ -50,6 +51,7 @@ import { refuseDirector } from "./director-start.ts";
 import { directorStatus } from "./director-status.ts";
 import { directorStateFile, pinFolder } from "./instance.ts";
 import type { Logger } from "./log.ts";
+import { Looks } from "./looks.ts";
 import { claim } from "./running.ts";
 
 export interface DirectorDeps {
@@ -60,12 +62,6 @@ export interface DirectorDeps {
 
 const NO_MAC = new Uint8Array(0);
 const CLOSE_WITHIN_MS = 5000;
-/** Events of links and routes come in bursts; one look at the host answers a burst. */
-const LOOK_AGAIN_AFTER_MS = 50;
-/** After a look that failed, events or not; each failure in a row doubles it. */
-const TRY_AGAIN_AFTER_MS = 1000;
-const TRY_AGAIN_AFTER_MAX_MS = 60_000;
-
 export class Director implements DirectorControl {
   readonly #config: DirectorConfig;
   readonly #deps: DirectorDeps;
@@ -89,10 +85,7 @@ export class Director implements DirectorControl {
   #lacks: ReadonlySet<string> = new Set();
   /** Why a next hop cannot be followed, by interface and neighbour. */
   readonly #unfollowed = new Map<string, string>();
-  #closed = false;
-  #tryAgainMs = TRY_AGAIN_AFTER_MS;
-  #look: { readonly timer: NodeJS.Timeout; readonly dueMs: number } | null = null;
-  #looking: Promise<void> = Promise.resolve();
+  readonly #looks: Looks;
 
   /**
    * Starts a director and returns when packets are forwarded.
@@ -123,7 +116,7 @@ export class Director implements DirectorControl {
     }
     const run = director.#run();
     // What the host does meanwhile is looked at afterwards: one publishes and attaches at a time.
-    director.#looking = run.catch(() => {});
+    director.#looks.after(run);
     try {
       await run;
       return director;
@@ -185,6 +178,14 @@ export class Director implements DirectorControl {
         deps.log.error(fields, "next hop cannot be followed");
       },
     });
+    this.#looks = new Looks({
+      nowMs: deps.nowMs,
+      look: () => this.#lookAgain(),
+      onError: (error, againMs) => {
+        const fields = { error: error.message, againMs };
+        deps.log.error(fields, "cannot follow a change of this host");
+      },
+    });
     this.#state = this.#desired();
     const index = indexShapeFor(this.#state);
     this.#hashKey = flowHashKey(config.hashKey ?? DEFAULT_HASH_KEY);
@@ -242,9 +243,9 @@ export class Director implements DirectorControl {
     this.#stopLooking();
     // What waits for the kernel process fails when that is closed: ending must not take for ever.
     const patience = AbortSignal.timeout(CLOSE_WITHIN_MS);
-    await Promise.race([this.#looking, once(patience, "abort")]);
+    await Promise.race([this.#looks.idle(), once(patience, "abort")]);
     await this.#kernel.close();
-    await this.#looking;
+    await this.#looks.idle();
     await this.#api.close();
     this.#neighbours.close();
     this.#rtnetlink.close();
@@ -252,9 +253,7 @@ export class Director implements DirectorControl {
   }
 
   #stopLooking(): void {
-    this.#closed = true;
-    if (this.#look !== null) clearTimeout(this.#look.timer);
-    this.#look = null;
+    this.#looks.stop();
     this.#events?.close();
   }
 
@@ -280,53 +279,27 @@ export class Director implements DirectorControl {
         break;
       case "lost":
         this.#neighbours.readAgain();
-        this.#lookSoon();
+        this.#looks.soon();
         break;
       case "link":
       case "address":
       case "route":
       case "rule":
-        this.#lookSoon();
+        this.#looks.soon();
         break;
     }
   }
 
-  #lookSoon(afterMs = LOOK_AGAIN_AFTER_MS): void {
-    if (this.#closed) return;
-    const dueMs = this.#deps.nowMs() + afterMs;
-    if (this.#look !== null) {
-      if (this.#look.dueMs <= dueMs) return;
-      clearTimeout(this.#look.timer);
-    }
-    const timer = setTimeout(() => {
-      this.#look = null;
-      this.#looking = this.#looking.then(() => this.#lookAgain());
-    }, afterMs);
-    this.#look = { timer, dueMs };
-  }
-
   /** Follows the host: new paths are published, interfaces that changed get a program again. */
   async #lookAgain(): Promise<void> {
-    if (this.#closed) return;
-    try {
-      const desired = this.#desired();
-      if (pathsText(desired) !== pathsText(this.#state)) {
-        // A program that knows fewer tags would send frames of the new way without them.
-        if (mostTags(desired) > mostTags(this.#state)) await this.#attach(desired);
-        await this.#publish(desired);
-        this.#deps.log.info({}, "paths to backends changed");
-      }
-      await this.#attach(this.#state);
-      this.#tryAgainMs = TRY_AGAIN_AFTER_MS;
-    } catch (error) {
-      const againMs = this.#tryAgainMs;
-      this.#tryAgainMs = Math.min(againMs * 2, TRY_AGAIN_AFTER_MAX_MS);
-      this.#deps.log.error(
-        { error: (error as Error).message, againMs },
-        "cannot follow a change of this host",
-      );
-      this.#lookSoon(againMs);
+    const desired = this.#desired();
+    if (pathsText(desired) !== pathsText(this.#state)) {
+      // A program that knows fewer tags would send frames of the new way without them.
+      if (mostTags(desired) > mostTags(this.#state)) await this.#attach(desired);
+      await this.#publish(desired);
+      this.#deps.log.info({}, "paths to backends changed");
     }
+    await this.#attach(this.#state);
   }
 
   /** `#state` is what was published and followed in full: after a failure it is published again. */
@@ -429,34 +402,9 @@ export class Director implements DirectorControl {
   }
 }
 
-const pathText = (path: Path | null): string =>
-  path === null
-    ? "none"
-    : [
-        path.ifindex,
-        formatMac(path.mac),
-        formatIp(path.neighbour),
-        formatIp(path.source),
-        path.mtu,
-        path.neighbourIfindex ?? "",
-        ...(path.tags ?? []).map(({ protocol, id }) => `${protocol}.${id}`),
-      ].join(" ");
-
 /** What the file names, by family. */
 function outerSourcesOf({ outerSources }: DirectorConfig): DirectorVariant["outerSources"] {
   const of = (family: 4 | 6): IpPrefix | null =>
     outerSources.find(({ address }) => address.family === family) ?? null;
   return { ipv4: of(4), ipv6: of(6) };
 }
-
-/** The most VLAN tags that any next hop's frames have. */
-const mostTags = ({ pools }: DesiredState): number =>
-  Math.max(
-    0,
-    ...pools.map(({ members }) =>
-      members.reduce((most, { path }) => Math.max(most, path?.tags?.length ?? 0), 0),
-    ),
-  );
-
-const pathsText = (state: DesiredState): string =>
-  state.pools.flatMap(({ members }) => members.map(({ path }) => pathText(path))).join("\n");
