@@ -70,6 +70,16 @@ test("--cases takes flows too, and adds the yardstick", { skip }, () => {
   assert.ok(Number.isFinite(cases[0]?.["yardstickNetMedianNs"]));
 });
 
+for (const name of ["gue ipv6 in ipv4", "l2 ipv4 2 VLAN tags", "dscp ipv6 every feature used"]) {
+  test(`"${name}" can be measured: it does what the reference says`, { skip }, () => {
+    const { cases } = benchJson("--cases", `^${name}$`);
+    assert.deepEqual(
+      cases.map((each) => [each["name"], each["flows"], each["packets"]]),
+      [1, 1_000_000].map((flows) => [name, flows, 600]),
+    );
+  });
+}
+
 test("--keep leaves a director that forwards", { skip }, () => {
   const folder = "/sys/fs/bpf/bench_test";
   const { kept } = benchJson("--cases", "^ipip ipv4 1$", "--keep", folder);
@@ -96,8 +106,12 @@ test("--pps compares with bare XDP_TX", { skip }, () => {
       ["ipip ipv4", 1_000_000],
     ],
   );
-  for (const { packetsPerSecond, barePacketsPerSecond } of pps) {
+  for (const { name, packetsPerSecond, barePacketsPerSecond, floorShare, movedShare } of pps) {
     assert.ok(Number(packetsPerSecond) > 0 && Number(barePacketsPerSecond) > 0);
+    assert.ok(Number(floorShare) > 0);
+    // No frame grows without a tunnel.
+    if (name === "l2 ipv4") assert.equal(movedShare, null);
+    else assert.ok(Number(movedShare) > 0);
   }
 });
 

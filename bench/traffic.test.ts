@@ -22,6 +22,20 @@ for (const { name, traffic, flow, shows } of [
   { name: "the next port", traffic: to4, flow: 2 ** 17 + 1, shows: /198\.18\.0\.1.*1025/s },
   { name: "an IPv6 client each", traffic: to6, flow: 0x1_0002, shows: /2001:2::1:2.*1024/s },
   { name: "a SYN", traffic: { ...to4, kind: "syn" as const }, flow: 0, shows: /\bS\b/ },
+  { name: "a tag", traffic: { ...to4, tags: 1 }, flow: 0, shows: /vlan 200/ },
+  { name: "two tags", traffic: { ...to6, tags: 2 }, flow: 513, shows: /vlan 100.*vlan 200.*:201/s },
+  {
+    name: "options",
+    traffic: { ...to4, hasOptions: true },
+    flow: 513,
+    shows: /198\.18\.2\.1.*1024/s,
+  },
+  {
+    name: "extension headers",
+    traffic: { ...to6, hasOptions: true },
+    flow: 2 ** 17 + 1,
+    shows: /2001:2::1 .*1025/s,
+  },
   { name: "UDP", traffic: { ...to4, kind: "udp" as const }, flow: 0, shows: /udp/i },
 ]) {
   test(`frameOf() gives flows ${name}`, () => {

@@ -92,7 +92,7 @@ function attempt(ir: Unallocated, registersMax: number, patience: number): Alloc
   for (;;) {
     const graph = interferenceOf(code, registerCount);
     const costs = spillCosts(code, registerCount, spills);
-    const { physical, failed } = colour(graph, registersMax, (register) => costs[register] ?? 0);
+    const { physical, failed } = colour(graph, registersMax, costs);
     if (failed.length === 0) {
       const placed = placeSlots(code, spills.slots, ir.stackBytes);
       const { kept, ...rest } = keepAcross(placed.code, physical, placed.stackBytes);
@@ -104,7 +104,7 @@ function attempt(ir: Unallocated, registersMax: number, patience: number): Alloc
       if (members.length > 0) {
         for (const register of members) victims.add(register);
       } else {
-        victims.add(cheapestNeighbour(group, graph.neighbours, costs));
+        victims.add(cheapestNeighbour(group, graph.neighbours, costs.whole));
       }
     }
     ({ code, registerCount } = spill(code, [...victims], registerCount, spills));

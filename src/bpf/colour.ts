@@ -6,6 +6,7 @@
  */
 import type { Register } from "./ir.ts";
 import type { Interference } from "./interference.ts";
+import type { SpillCosts } from "./spill.ts";
 
 export interface Colouring {
   /** Physical register by virtual one; -1 for those without. */
@@ -20,7 +21,7 @@ const PREFERENCE = [5, 4, 3, 2, 1, 0, 6, 7, 8, 9] as const;
 export function colour(
   graph: Interference,
   registersMax: number,
-  costOf: (register: Register) => number,
+  { pieces, whole }: SpillCosts,
 ): Colouring {
   const groups = merged(graph, registersMax);
   const { nodes, find } = groups;
@@ -28,7 +29,7 @@ export function colour(
   const failed: Register[][] = [];
   const wishes = wishesOf(graph, find);
   const partners = partnersOf(graph, find);
-  for (const node of takenApart(groups, costOf).toReversed()) {
+  for (const node of takenApart(groups, pieces, whole).toReversed()) {
     const group = nodes.get(node) as Group;
     const taken = new Set([...group.neighbours].map((other) => physical[other]));
     const free = PREFERENCE.filter(
@@ -114,14 +115,20 @@ function merged(graph: Interference, registersMax: number): Groups {
 }
 
 /** The order to take the graph apart in: what is sure of a colour whatever comes after it goes first. */
-function takenApart({ nodes }: Groups, costOf: (register: Register) => number): Register[] {
+function takenApart(
+  { nodes }: Groups,
+  pieces: SpillCosts["pieces"],
+  whole: SpillCosts["whole"],
+): Register[] {
   const degrees = new Map([...nodes].map(([node, { neighbours }]) => [node, neighbours.size]));
-  const costs = new Map(
-    [...nodes].map(([node, { members }]) => [
-      node,
-      members.reduce((sum, member) => sum + costOf(member), 0),
-    ]),
-  );
+  const summed = (costs: Float64Array): ReadonlyMap<Register, number> =>
+    new Map(
+      [...nodes].map(([node, { members }]) => [
+        node,
+        members.reduce((sum, member) => sum + (costs[member] ?? 0), 0),
+      ]),
+    );
+  const [inTheWay, spilled] = [summed(pieces), summed(whole)];
   const room = new Map([...nodes].map(([node, { allowed }]) => [node, bitCount(allowed)]));
   const left = new Set(nodes.keys());
   const order: Register[] = [];
@@ -131,12 +138,12 @@ function takenApart({ nodes }: Groups, costOf: (register: Register) => number): 
     let [easyCost, hardestCost] = [Infinity, Infinity];
     for (const node of left) {
       const degree = degrees.get(node) as number;
-      const cost = costs.get(node) as number;
+      const cost = inTheWay.get(node) as number;
       if (degree < (room.get(node) as number)) {
         // What matters least goes first, and is coloured last.
         if (easy === null || cost < easyCost) [easy, easyCost] = [node, cost];
       } else if (easy === null) {
-        const ratio = cost / degree;
+        const ratio = (spilled.get(node) as number) / degree;
         if (hardest === null || ratio < hardestCost) [hardest, hardestCost] = [node, ratio];
       }
     }

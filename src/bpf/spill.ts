@@ -39,24 +39,37 @@ export const noSpills = (patience: number): Spills => ({
   patience,
 });
 
-/** What spilling each register would cost, in instructions weighted by how often they run. */
+/** In instructions weighted by how often they run. */
+export interface SpillCosts {
+  /** Of the loads and stores between pieces: how much a register is in the way of others. */
+  readonly pieces: Float64Array;
+  /** The same, but what would stay in one piece is loaded for each of its readers. */
+  readonly whole: Float64Array;
+}
+
+/** What spilling each register would cost. */
 export function spillCosts(
   code: readonly IrInstruction[],
   registerCount: number,
   { final, patience }: Spills,
-): Float64Array {
+): SpillCosts {
   const costs = new Float64Array(registerCount);
   const made = remakable(code);
   const blocks = blocksOf(code);
   const frequencies = frequenciesOf(code, blocks);
+  const reads = new Float64Array(registerCount);
+  const isSplit = new Uint8Array(registerCount);
   walkPieces(code, blocks, new PieceWalk(blocks, null, patience), (register, event, block) => {
     const frequency = frequencies[block] ?? 1;
-    if (event === "load") costs[register] = (costs[register] ?? 0) + frequency;
+    if (event === "load") isSplit[register] = 1;
+    if (event === "read") reads[register] = (reads[register] ?? 0) + frequency;
+    else if (event === "load") costs[register] = (costs[register] ?? 0) + frequency;
     else if (made.has(register)) costs[register] = (costs[register] ?? 0) - frequency;
     else costs[register] = (costs[register] ?? 0) + frequency;
   });
   for (const register of final) costs[register] = Infinity;
-  return costs;
+  const whole = costs.map((cost, at) => (isSplit[at] === 0 ? cost + (reads[at] ?? 0) : cost));
+  return { pieces: costs, whole };
 }
 
 /** Spills `registers`, none of them final. */
@@ -159,13 +172,14 @@ function walkPieces(
   code: readonly IrInstruction[],
   blocks: readonly Block[],
   walk: PieceWalk,
-  tell: (register: Register, event: "load" | "store", block: number) => void,
+  tell: (register: Register, event: "read" | "load" | "store", block: number) => void,
 ): void {
   blocks.forEach((block, index) => {
     walk.enter(index);
     for (let at = block.start; at < block.end; at += 1) {
       const { operation } = code[at] as IrInstruction;
       for (const register of new Set(usedBy(operation))) {
+        tell(register, "read", index);
         if (walk.pieceOf(register) === null) tell(register, "load", index);
         walk.hold(register, register);
       }
