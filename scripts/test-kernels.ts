@@ -15,10 +15,7 @@ const options = new Command("test:kernels")
   .opts<{ readonly kernel: readonly string[]; readonly command?: string }>();
 
 /** What is slow in a guest is left to `make test`: random programs, tables, the lab's demonstration. */
-const parts = [
-  "kernel src/datapath src/apply/fuzz",
-  "guest",
-];
+const parts = ["kernel src/datapath src/apply/fuzz", "guest"];
 const TIME_LIMIT_MS = 60 * 60_000;
 
 installTools();

@@ -4,12 +4,12 @@
  * the instructions that a packet forwarded by `l2` runs through, is in `feature-cost.txt`, against which
  * this is held. And no instruction of a program comes from the source of a feature that it is without.
  *
- * After a change meant to: UPDATE=1 node src/datapath/director/feature-cost.test.ts
+ * After a change meant to: UPDATE=1 node src/apply/feature-cost.test.ts
  */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { before, test } from "node:test";
-import { Arena } from "../../apply/arena.ts";
+import { Arena } from "./arena.ts";
 import {
   BACKEND_MAC,
   DIRECTOR_MAC,
@@ -19,23 +19,23 @@ import {
   ownersOf,
   stateOf,
   VIP,
-} from "../../apply/director-fixture.ts";
-import { DirectorTables } from "../../apply/director-tables.ts";
-import { Helper, helperName } from "../../bpf/helpers.ts";
-import type { ProgramImage, SourceLine } from "../../bpf/image.ts";
-import { interpret } from "../../bpf/interpreter-fixture.ts";
-import { CallKind, Class, decodeInstructions, type Instruction, Jump } from "../../bpf/isa.ts";
-import { compile } from "../../bpf/program.ts";
-import { XDP_TX } from "../../bpf/xdp.ts";
-import { defaultTunnels } from "../../model/model.ts";
-import { vip } from "../../model/service-fixture.ts";
-import { ip } from "../../net/address.ts";
-import { mac } from "../../net/mac.ts";
-import { eth } from "../../packet/build.ts";
-import { arenaBytesFor, indexShapeFor } from "../../plan/desired-state.ts";
-import { ForwardingCode } from "../layout.ts";
-import { directorMaps, trafficCounter } from "./maps.ts";
-import { directorProgram } from "./program.ts";
+} from "./director-fixture.ts";
+import { DirectorTables } from "./director-tables.ts";
+import { Helper, helperName } from "../bpf/helpers.ts";
+import type { ProgramImage, SourceLine } from "../bpf/image.ts";
+import { interpret } from "../bpf/interpreter-fixture.ts";
+import { CallKind, Class, decodeInstructions, type Instruction, Jump } from "../bpf/isa.ts";
+import { compile } from "../bpf/program.ts";
+import { XDP_TX } from "../bpf/xdp.ts";
+import { defaultTunnels } from "../model/model.ts";
+import { vip } from "../model/service-fixture.ts";
+import { ip } from "../net/address.ts";
+import { mac } from "../net/mac.ts";
+import { eth } from "../packet/build.ts";
+import { arenaBytesFor, indexShapeFor } from "../plan/desired-state.ts";
+import { ForwardingCode } from "../datapath/layout.ts";
+import { directorMaps, trafficCounter } from "../datapath/director/maps.ts";
+import { directorProgram } from "../datapath/director/program.ts";
 
 const TABLE = new URL("feature-cost.txt", import.meta.url);
 
@@ -56,7 +56,10 @@ const inFile =
 
 /** In a function of a file, or in several of them. */
 function inFunctions(file: string, ...names: readonly string[]): Trace {
-  const source = readFileSync(new URL(file, import.meta.url), "utf8").split("\n");
+  const source = readFileSync(
+    new URL(`../datapath/director/${file}`, import.meta.url),
+    "utf8",
+  ).split("\n");
   const ranges = names.map((name) => {
     const first = source.findIndex((line) => line.startsWith(`function ${name}(`));
     const last = source.indexOf("}", first);
