@@ -7,7 +7,7 @@ import { NextHop, UNRESOLVED } from "../datapath/layout.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { formatMac, type Mac } from "../net/mac.ts";
 import { Vlan } from "../packet/headers.ts";
-import type { Path, PathTag } from "../plan/path.ts";
+import { neighbourDevice, type Path, type PathTag } from "../plan/path.ts";
 import type { Arena } from "./arena.ts";
 
 /** What a record is for. */
@@ -49,7 +49,7 @@ export class NextHopRecords {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
       const { neighbour, mac: sourceMac, tags = [] } = path;
-      const ifindex = path.neighbourIfindex ?? path.ifindex;
+      const ifindex = neighbourDevice(path);
       const offset = this.#arena.allocate(NextHop.size);
       entry = { offset, ifindex, neighbour, sourceMac, mac: this.#macOf({ ifindex, neighbour }) };
       const [outer, inner] = tags;

@@ -10,6 +10,7 @@ import { formatIp, sameIp } from "../net/address.ts";
 import { formatMac } from "../net/mac.ts";
 import { formatPrefix } from "../net/prefix.ts";
 import type { DesiredPool, DesiredState } from "../plan/desired-state.ts";
+import { neighbourDevice } from "../plan/path.ts";
 import type { LiveTable } from "../schedule/live-table.ts";
 
 export interface StatusSources {
@@ -68,7 +69,7 @@ function poolStatus(sources: StatusSources, pool: Pool, desired: DesiredPool): P
       const path = desired.members[index]?.path ?? null;
       const mac = sources.nextHops.find(
         ({ ifindex, neighbour }) =>
-          path !== null && ifindex === path.ifindex && sameIp(neighbour, path.neighbour),
+          path !== null && ifindex === neighbourDevice(path) && sameIp(neighbour, path.neighbour),
       )?.mac;
       return {
         name: backend.name,

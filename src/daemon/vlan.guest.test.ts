@@ -114,6 +114,14 @@ const only = (pool: string): Promise<unknown> =>
 /** The other end's devices, by the tags that they take off. */
 const ENDS = { eth0p: "", "eth0p.100": " 100", "eth0p.100.7": " 100 7" } as const;
 const SETTLED_MS = 500;
+const ANSWER_WITHIN_MS = 30_000;
+
+/** What became of packets, and what the director knows of the host. */
+async function counted(): Promise<string> {
+  const { reasons, interfaces, pools } = await status();
+  const risen = Object.entries(reasons).filter(([, { packets }]) => packets > 0);
+  return JSON.stringify({ reasons: Object.fromEntries(risen), interfaces, pools });
+}
 
 /** What leaves for a packet that comes in behind `link`: the end of the destination MAC, then the tags. */
 async function leaving(link: LinkLayer, port: number): Promise<string> {
@@ -130,7 +138,11 @@ async function leaving(link: LinkLayer, port: number): Promise<string> {
   try {
     const frame = link.ipv4("198.51.100.7", "203.0.113.200");
     sockets[0]?.send(frame.tcp({ destinationPort: port, flags: "S" }));
-    while (seen.size === 0) await delay(10);
+    const deadline = AbortSignal.timeout(ANSWER_WITHIN_MS);
+    while (seen.size === 0) {
+      if (deadline.aborted) assert.fail(`nothing left: ${await counted()}`);
+      await delay(10);
+    }
     // A device sees a frame before those on top of it, which take another tag off.
     await delay(SETTLED_MS);
     return [...seen.values()].at(-1) ?? "";
@@ -158,7 +170,9 @@ test(
     assert.equal(await leaving(tagged, 81), "11 100");
 
     addVlan("eth0.100.7", "eth0.100", 7, 2);
+    const deadline = AbortSignal.timeout(ANSWER_WITHIN_MS);
     for (;;) {
+      if (deadline.aborted) assert.fail(`the new device is not followed: ${await counted()}`);
       const { interfaces, pools } = await status();
       const nextHop = pools[2]?.backends[0]?.nextHop;
       if (interfaces[0]?.vlanTags === 2 && nextHop !== null) break;

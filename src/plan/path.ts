@@ -33,6 +33,10 @@ export interface Path {
   readonly mtu: number;
 }
 
+/** The device that knows a path's neighbour. */
+export const neighbourDevice = ({ ifindex, neighbourIfindex }: Path): number =>
+  neighbourIfindex ?? ifindex;
+
 export type PathResult =
   | { readonly kind: "path"; readonly path: Path }
   /** `why` finishes the sentence "Cannot forward to backend …: ". */
