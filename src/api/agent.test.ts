@@ -9,7 +9,7 @@ import { trafficOf } from "./traffic.ts";
 const status: AgentStatus = {
   instance: "main",
   pid: 4711,
-  interfaces: [{ name: "eth0", mode: "native", fallback: null }],
+  interfaces: [{ name: "eth0", mode: "native", fallback: null, without: [] }],
   vips: ["192.0.2.10"],
   directors: ["198.51.100.2"],
   reasons: { decapsulated: trafficOf({ packets: 1284n, bytes: 96_300n }) },

@@ -9,6 +9,8 @@ export interface AgentInterfaceStatus {
   readonly mode: AttachMode;
   /** Why it is not native XDP, where that was wanted first. */
   readonly fallback: string | null;
+  /** What was left out of the program, since the kernel refused the whole. */
+  readonly without: readonly string[];
 }
 
 export interface AgentStatus {

@@ -13,8 +13,10 @@ import {
   mapsOf,
 } from "../datapath/agent/contents.ts";
 import { agentMaps } from "../datapath/agent/maps.ts";
+import type { AgentVariant } from "../datapath/agent/variant.ts";
 import { agentProgram, agentTcProgram } from "../datapath/agent/program.ts";
 import { agentReasons, type AgentReason } from "../datapath/reasons.ts";
+import { KernelError } from "../kernel/errors.ts";
 import type { KernelProcess } from "../kernel/kernel-process.ts";
 import type { BpfMap } from "../kernel/maps.ts";
 import { possibleCpuLimit } from "../kernel/possible-cpus.ts";
@@ -22,10 +24,18 @@ import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { AgentMode } from "../model/model.ts";
 import { type Attachment, type Forms, Generation, ownLinks } from "./generation.ts";
 
+export interface AgentAttachment extends Attachment {
+  /** What was left out, since the kernel refused the whole: each as the end of "without …". */
+  readonly without: readonly string[];
+  /** Why it refused the whole. */
+  readonly refusal: string | null;
+}
+
 export class AgentDatapath {
   readonly #folder: string;
   readonly #generation: Generation;
-  readonly #forms: Forms;
+  /** The whole program; then, should a kernel refuse that, the one that leaves VLAN tags alone. */
+  readonly #programs: readonly { readonly forms: Forms; readonly without: readonly string[] }[];
   readonly #counters: CounterMemory;
 
   /**
@@ -48,7 +58,12 @@ export class AgentDatapath {
         made.get(map)?.update(key, value);
       const counters = made.get(maps.counters.map) as BpfMap;
       this.#counters = new CounterMemory(counters, maps.counters);
-      this.#forms = { xdp: compile(agentProgram(variant)), tc: compile(agentTcProgram(variant)) };
+      this.#programs = [
+        { forms: formsOf(variant), without: [] },
+        ...(vlanTags === 0
+          ? []
+          : [{ forms: formsOf({ ...variant, vlanTags: 0 }), without: ["packets with VLAN tags"] }]),
+      ];
     } catch (error) {
       this.#generation.discard();
       throw error;
@@ -56,11 +71,21 @@ export class AgentDatapath {
   }
 
   /**
-   * Attaches to `link`; see `Generation.attach`.
+   * Attaches to `link`; see `Generation.attach`. A program that the kernel refuses is tried with less in it.
    * @throws {KernelError}
    */
-  attach(link: Link, wanted: AgentMode): Promise<Attachment> {
-    return this.#generation.attach(this.#forms, link, wanted);
+  async attach(link: Link, wanted: AgentMode): Promise<AgentAttachment> {
+    let refusal: string | null = null;
+    for (const [index, { forms, without }] of this.#programs.entries()) {
+      try {
+        return { ...(await this.#generation.attach(forms, link, wanted)), without, refusal };
+      } catch (error) {
+        const isLast = index === this.#programs.length - 1;
+        if (!(error instanceof KernelError) || error.code !== "PROG_LOAD" || isLast) throw error;
+        refusal = error.message;
+      }
+    }
+    throw new RangeError(`No program was given for ${link.name}`);
   }
 
   /** Interfaces that run a program of this instance now. */
@@ -89,3 +114,8 @@ export class AgentDatapath {
     this.#counters.close();
   }
 }
+
+const formsOf = (variant: AgentVariant): Forms => ({
+  xdp: compile(agentProgram(variant)),
+  tc: compile(agentTcProgram(variant)),
+});

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DEFAULT_HASH_KEY, flowHashKey } from "../datapath/flow-hash.ts";
 import { ForwardingCode } from "../datapath/layout.ts";
-import { KernelError } from "../kernel/errors.ts";
 import { makeVeth, skip } from "../kernel/kernel-fixture.ts";
 import { KernelProcess } from "../kernel/kernel-process.ts";
 import { BPFFS } from "../kernel/pins.ts";
@@ -12,6 +11,7 @@ import { indexShape } from "../model/arena-size.ts";
 import { defaultTunnels } from "../model/model.ts";
 import { ip } from "../net/address.ts";
 import { type AttachOptions, DirectorDatapath } from "./director-datapath.ts";
+import { refusing } from "./refusing-fixture.ts";
 
 const given: AttachOptions = {
   hashKey: flowHashKey(DEFAULT_HASH_KEY),
@@ -29,22 +29,6 @@ const given: AttachOptions = {
   vlanTags: 2,
   needsTags: false,
 };
-
-/** The kernel, but that it refuses the first programs it is shown. */
-function refusing(kernel: KernelProcess, refusals: number): KernelProcess {
-  let left = refusals;
-  return new Proxy(kernel, {
-    get(target, name) {
-      if (name === "loadProgram" && left > 0) {
-        left -= 1;
-        return () =>
-          Promise.reject(new KernelError("The verifier refuses it", { code: "PROG_LOAD" }));
-      }
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-}
 
 const rows: readonly {
   readonly refusals: number;

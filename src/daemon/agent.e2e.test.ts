@@ -81,7 +81,7 @@ test(
       {
         pid: agent.pid,
         instance: "main",
-        interfaces: [{ name: "eth0", mode: "native", fallback: null }],
+        interfaces: [{ name: "eth0", mode: "native", fallback: null, without: [] }],
         vips: ["203.0.113.200", "2001:db8:f::200"],
         directors: ["192.0.2.2", "2001:db8:2::2"],
       },
@@ -283,7 +283,7 @@ test("an agent falls back to TC and says why", options, async () => {
   assert.equal(warning?.level, "warn");
   assert.match(String(warning["why"]), /ERANGE, its MTU is too large for native XDP/);
   assert.deepEqual((await status()).interfaces, [
-    { name: "eth0", mode: "tc", fallback: warning["why"] },
+    { name: "eth0", mode: "tc", fallback: warning["why"], without: [] },
   ]);
   using server = await Server.open();
   server.wire.send(encapsulated("by TC"));
@@ -334,14 +334,16 @@ test("a start that fails leaves the run before serving", options, async () => {
 test("an agent told to use another mode attaches anew", options, async () => {
   const first = await AgentProcess.start(configText(", mode: generic"), ["--keep"]);
   assert.deepEqual((await status()).interfaces, [
-    { name: "eth0", mode: "generic", fallback: null },
+    { name: "eth0", mode: "generic", fallback: null, without: [] },
   ]);
   const { id } = linkInfo();
   await first.end("SIGTERM");
   using server = await Server.open();
   for (const mode of ["native", "tc"]) {
     const next = await AgentProcess.start(configText(`, mode: ${mode}`), ["--keep"]);
-    assert.deepEqual((await status()).interfaces, [{ name: "eth0", mode, fallback: null }]);
+    assert.deepEqual((await status()).interfaces, [
+      { name: "eth0", mode, fallback: null, without: [] },
+    ]);
     assert.notEqual(linkInfo().id, id);
     server.wire.send(encapsulated(mode));
     await server.hears(mode);

@@ -12,7 +12,7 @@
 import { type AgentStatus, agentApi } from "../api/agent.ts";
 import type { ApiSocket } from "../api/serve.ts";
 import { trafficOf } from "../api/traffic.ts";
-import { AgentDatapath } from "../apply/agent-datapath.ts";
+import { type AgentAttachment, AgentDatapath } from "../apply/agent-datapath.ts";
 import type { Attachment } from "../apply/generation.ts";
 import { applyAgentHost, type HostStep, restoreAgentHost } from "../apply/agent-host.ts";
 import { ownLinks } from "../apply/generation.ts";
@@ -45,7 +45,7 @@ export class Agent {
   readonly #kernel: KernelProcess;
   readonly #api: ApiSocket;
   /** By interface name. */
-  readonly #attachments = new Map<string, Attachment>();
+  readonly #attachments = new Map<string, AgentAttachment>();
   readonly #missing = new Set<string>();
   #datapath: AgentDatapath | null = null;
   #events: RtnetlinkEvents | null = null;
@@ -109,6 +109,7 @@ export class Agent {
         name: attachment.interface,
         mode: attachment.mode,
         fallback: this.#fallbackOf(attachment),
+        without: attachment.without,
       })),
       vips: vips.map(formatPrefix),
       directors: directors.map(formatPrefix),
@@ -188,6 +189,11 @@ export class Agent {
       this.#attachments.set(name, attachment);
       const { mode, takenOver, verifiedInstructions } = attachment;
       this.#log.info({ interface: name, mode, takenOver, verifiedInstructions }, "attached");
+      const { without, refusal } = attachment;
+      if (without.length > 0) {
+        const fields = { interface: name, without, why: refusal };
+        this.#log.error(fields, "the kernel refuses the whole program");
+      }
       const why = this.#fallbackOf(attachment);
       if (why !== null) {
         const what = mode === "tc" ? "TC instead of native XDP, slower" : "generic XDP, slower";
