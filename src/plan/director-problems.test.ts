@@ -4,7 +4,7 @@ import type { InterfaceAddress } from "../kernel/rtnetlink-addresses.ts";
 import type { Link } from "../kernel/rtnetlink-links.ts";
 import type { RouteDecision } from "../kernel/rtnetlink-routes.ts";
 import { type Backend, defaultTunnels, type DirectorConfig } from "../model/model.ts";
-import { service } from "../model/service-fixture.ts";
+import { service, vip } from "../model/service-fixture.ts";
 import { formatIp, ip } from "../net/address.ts";
 import { mac } from "../net/mac.ts";
 import { directorProblems, directorWarnings, type HostFacts } from "./director-problems.ts";
@@ -233,6 +233,21 @@ const rows: readonly {
       forwarding: { ipv4: true, ipv6: true },
       routeTo: ({ address }) => ROUTES[formatIp(address)] ?? nowhere,
     },
+  },
+  {
+    name: "outer headers from addresses of nobody",
+    config: { outerSources: [vip("10.0.0.0/8"), vip("2001:db8:9::/96")] },
+    warnings: [
+      'Outer headers come from 10.0.0.0/8 and 2001:db8:9::/96 (outerSources): what routers and backends say about tunnelled packets, such as ICMP "packet too big", goes there and not to this director; leave it out unless your network spreads by outer addresses only',
+    ],
+  },
+  {
+    name: "an address of this host in a prefix of VIPs",
+    host: { addresses: [vipOn(1)] },
+    config: { services: [service(["203.0.113.0/24"])] },
+    problems: [
+      `Cannot serve VIP 203.0.113.0/24 of service "web": this host has ${VIP} on lo; a director forwards to it and must not hold it, remove it with "ip addr del ${VIP}/32 dev lo"`,
+    ],
   },
   {
     name: "counters that fit, of 512 CPUs",
