@@ -131,7 +131,7 @@ for (const mix of mixes) {
         const forwarding = forwardings[index] ?? "";
         assert.equal(await upload(lab, inner, `web-${index + 1}`), SENT, forwarding);
         const { interfaces, reasons } = await statusOf(lab, node);
-        assert.deepEqual(interfaces, [{ name: "eth0", mode: "tc", fallback: null }]);
+        assert.equal(interfaces[0]?.mode, "tc");
         const counted = reasons[forwarding === "dscp" ? "restored" : "decapsulated"];
         const { packets = 0, bytes = 0 } = counted ?? {};
         assert.ok(bytes > UPLOAD_BYTES, `${forwarding}: ${bytes} bytes`);
